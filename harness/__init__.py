@@ -1,0 +1,1 @@
+"""The instrument: paces a workload, asks the operating system what is open, judges the growth."""

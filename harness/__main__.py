@@ -1,0 +1,42 @@
+"""The instrument's own command line: `python -m harness COMMAND`."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "run": ("harness.run", "run a program and say what it leaves open, opened where, held by whom"),
+    "check": ("harness.check", "judge a function by calling it: what grows with every call leaks"),
+    "watch": (
+        "harness.watch",
+        "watch a process: descriptors, sockets, growth, time until its limit",
+    ),
+    "pprof": ("harness.pprof.cli", "show a profile without Go: top, traces, diff, svg"),
+}
+USAGE = 2
+
+
+def _help() -> str:
+    lines = (f"  {name:<8}{what}" for name, (_, what) in COMMANDS.items())
+    return (
+        "usage: python -m harness COMMAND [ARGUMENTS]\n\ncommands:\n"
+        + "\n".join(lines)
+        + "\n\npython -m harness COMMAND --help shows what each takes.\n"
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command that the first of `arguments` names; return its exit status."""
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(f"harness: error: no command {name!r}: it is {', '.join(COMMANDS)}\n")
+        return USAGE
+    command: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
+    return command(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

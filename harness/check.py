@@ -1,0 +1,220 @@
+"""`python -m harness check TARGET`: does calling this function leak, where, and who holds it?"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.findings import Leak, Plan, Result
+from harness.report import NOUNS, OUTSIDE, place
+
+CLEAN, LEAKED, UNKNOWN = 0, 1, 2
+STATUS = {"clean": CLEAN, "leak": LEAKED, "unknown": UNKNOWN}
+TIMEOUT_S = 60.0
+_CHILD = "import sys; sys.path.append({root!r}); from harness.checked import main; main()"
+DESCRIPTION = """Call a function in rounds, in a child process, and judge what stays open: files,
+descriptors, sockets, pipes, processes, threads, tasks and memory. A leak is what grows in every
+round, after garbage collection."""
+EPILOG = """TARGET is package.module:function or path/file.py:function, sync or async, callable
+without arguments. Exit status: 0 clean, 1 leak, 2 could not judge."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Judge the target that `argv` names, print the verdict and return the exit status."""
+    options = _parser().parse_args(argv)
+    plan = Plan(options.calls, options.rounds)
+    result = judge(options.target, plan, limit=options.limit, timeout_s=options.timeout)
+    stream = sys.stderr if result.verdict == "unknown" else sys.stdout
+    stream.write(_printable(as_text(options.target, result), stream.encoding))
+    if options.json:
+        document = json.dumps(as_document(result), indent=2, ensure_ascii=False) + "\n"
+        try:
+            Path(options.json).write_text(document, encoding="utf-8")
+        except OSError as error:
+            sys.stderr.write(
+                f"harness check: {options.json}: {error.strerror}: give another FILE\n"
+            )
+            return UNKNOWN
+    return STATUS[result.verdict]
+
+
+def judge(
+    target: str, plan: Plan, *, limit: int | None = None, timeout_s: float = TIMEOUT_S
+) -> Result:
+    """Judge a target in a fresh child process; whatever that leaves running is ended.
+
+    Args:
+        target: `package.module:function` or `path/file.py:function`.
+        plan: how many calls and rounds.
+        limit: the soft limit on open descriptors in the child, `None` for that of this process.
+        timeout_s: after so long the verdict is unknown.
+    """
+    with tempfile.TemporaryDirectory(prefix="harness-check-") as folder:
+        file = Path(folder, "result.json")
+        orders = {"target": target, "plan": asdict(plan), "limit": limit, "result": str(file)}
+        ended = _run_child(orders, timeout_s)
+        if ended is None:
+            return Result("unknown", reason=f"{target}: no verdict within {timeout_s:g} s; {_SLOW}")
+        if not file.exists():
+            return Result("unknown", reason=f"{target}: the process {_ending(ended)} by itself")
+        return _result(json.loads(file.read_text(encoding="utf-8")))
+
+
+_SLOW = "try --calls 10, or a longer --timeout"
+
+
+def _run_child(orders: Mapping[str, object], timeout_s: float) -> int | None:
+    """Return the child's exit status, or `None` after `timeout_s`; nothing of it is left."""
+    root = str(Path(__file__).resolve().parents[1])
+    command = [sys.executable, "-c", _CHILD.format(root=root), json.dumps(orders)]
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
+    )
+    try:
+        return child.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name},"
+    return f"ended with status {status},"
+
+
+def _result(document: dict[str, Any]) -> Result:
+    leaks = tuple(
+        Leak(
+            **{
+                **leak,
+                "opened_at": tuple((file, line, name) for file, line, name in leak["opened_at"]),
+                "held_by": tuple(leak["held_by"]),
+            }
+        )
+        for leak in document["leaks"]
+    )
+    return Result(**{**document, "leaks": leaks})
+
+
+def as_document(result: Result) -> dict[str, object]:
+    """Return the result as `--json` writes it."""
+    return {
+        "verdict": result.verdict,
+        "calls": result.calls,
+        "leaks": [
+            {
+                "kind": leak.kind,
+                "count": leak.count,
+                "growth_per_call": leak.growth_per_call,
+                "opened_at": [
+                    {"file": file, "line": line, "function": function}
+                    for file, line, function in leak.opened_at
+                ],
+                "held_by": list(leak.held_by),
+            }
+            for leak in result.leaks
+        ],
+    }
+
+
+def as_text(target: str, result: Result) -> str:
+    """Return the verdict for a terminal: evidence, then the next command to run."""
+    if result.verdict == "unknown":
+        return f"harness check: could not judge: {result.reason}\n"
+    if result.verdict == "leak":
+        lines = [f"⚠️  WARNING: {target} leaks!"]
+        for leak in result.leaks:
+            lines += describe(leak, result.calls)
+        lines.append(f"mend it, then: python -m harness check {target}")
+        return "\n".join(lines) + "\n"
+    lines = [f"✓ No leak! {target}: nothing grew over {result.rounds} rounds, {result.calls} calls"]
+    lines += [
+        f"  {count} {noun(kind, count)} in a round stayed open until the garbage collector ran:"
+        " no leak, but nothing closes them at once"
+        for kind, count in result.late.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def describe(leak: Leak, calls: int) -> list[str]:
+    """Return one sentence of evidence on a leak, and the rest of its stack and holders."""
+    if leak.kind == "memory":
+        what = f"{leak.count} bytes of memory never freed"
+    else:
+        what = f"{leak.count} unclosed {noun(leak.kind, leak.count)}"
+    sentence = f"detected {what} after {calls} calls ({leak.growth_per_call:.3g} per call)"
+    verb = "allocated" if leak.kind == "memory" else "opened"
+    lines = [f"{sentence}, {_opened_at(leak, verb)}"]
+    lines += [f"  called from {place(frame)}" for frame in leak.opened_at[1:4]]
+    lines += [f"  held by {line}" for line in leak.held_by[:3]]
+    return lines
+
+
+def _opened_at(leak: Leak, verb: str) -> str:
+    if not leak.opened_at:
+        return OUTSIDE
+    through = f" through {leak.via}" if leak.via else ""
+    return f"{verb} at {place(leak.opened_at[0])}{through}"
+
+
+def noun(kind: str, count: int) -> str:
+    """Return what to call `count` resources of a kind."""
+    one, many = NOUNS.get(kind, (kind, f"{kind}s"))
+    return one if count == 1 else many
+
+
+def _printable(text: str, encoding: str | None) -> str:
+    """Leave out what the terminal's encoding cannot show."""
+    return text.encode(encoding or "ascii", "replace").decode(encoding or "ascii")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("harness check", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("target", metavar="TARGET", help="what to call")
+    parser.add_argument(
+        "--calls",
+        type=_positive,
+        metavar="N",
+        help="calls in a round (default: as many as take 0.05 s, 10 to 25)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        default=Plan.rounds,
+        metavar="R",
+        help="rounds; as many again where four are not clear (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=_positive,
+        metavar="N",
+        help="soft limit on open descriptors in the child, as ulimit -n",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=TIMEOUT_S,
+        metavar="S",
+        help="give up after so many seconds (default: %(default)g)",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number}: give a whole number of 1 or more")
+    return number

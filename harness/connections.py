@@ -1,0 +1,84 @@
+"""What lsof, ss and netstat show of a run's connections, and what its tasks wait for."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from .listing import ToolError, lsof, output_of
+from .model import Run, View
+from .probes import sockets
+
+
+def views(run: Run, directory: Path, port: int) -> list[View]:
+    """Return how lsof, ss and netstat show the connections to `port`, at the connecting end.
+
+    On loopback both ends are in the picture: the other one is the upstream's.
+    """
+    return [_lsof(run, directory, port), _ss(directory, port), _netstat(directory, port)]
+
+
+def _lsof(run: Run, directory: Path, port: int) -> View:
+    arguments = ["-nP", "-a", "-p", str(run.pid), f"-iTCP:{port}", "-sTCP:ESTABLISHED"]
+    command = f"lsof {' '.join(arguments)} | grep -c -- '->.*:{port}'"
+    try:
+        rows = lsof(arguments, directory)
+    except ToolError as error:
+        count = sockets.clients_by_psutil(port).get("ESTABLISHED", 0)
+        return View(command, f"{error}: from psutil", (str(count),), {"lsof_clients": count})
+    clients = sum("->" in row and f":{port} " in row.partition("->")[2] for row in rows)
+    both = f"{clients}  (client ends, of {len(rows) - bool(rows)} rows for both ends)"
+    return View(command, "lsof", (both,), {"lsof_clients": clients})
+
+
+def _ss(directory: Path, port: int) -> View:
+    command = f"ss -tan 'dport = :{port}' | awk '{{print $1}}' | sort | uniq -c"
+    try:
+        rows = output_of(["ss", "-tan", f"dport = :{port}"], directory)
+        states: Mapping[str, int] = Counter(row.split()[0] for row in rows[1:])
+        source = "ss"
+    except ToolError as error:
+        states, source = sockets.clients_by_psutil(port), f"{error}: from psutil"
+    return View(command, source, tuple(_counted(states)), {})
+
+
+def _netstat(directory: Path, port: int) -> View:
+    command = f"netstat -an | grep -c '[.:]{port} *ESTABLISHED'"
+    try:
+        rows = output_of(["netstat", "-an"], directory)
+        source = "netstat"
+        count = sum(_to_port(row.split(), port) for row in rows)
+    except ToolError as error:
+        count, source = (
+            sockets.clients_by_psutil(port).get("ESTABLISHED", 0),
+            f"{error}: from psutil",
+        )
+    return View(command, source, (str(count),), {"netstat_established": count})
+
+
+def _to_port(fields: Sequence[str], port: int) -> bool:
+    """Tell whether a row of netstat is an established connection to `port` (`:` or, BSD, `.`)."""
+    if len(fields) < 6 or not fields[0].startswith("tcp"):
+        return False
+    return fields[5] == "ESTABLISHED" and fields[4].endswith((f":{port}", f".{port}"))
+
+
+def _counted(states: Mapping[str, int]) -> Iterator[str]:
+    for state, count in Counter(states).most_common():
+        yield f"{count:>7} {state}"
+
+
+def waiting(reading: str) -> View:
+    """Return what this process's tasks wait in, alike ones counted, and how to read it."""
+    from .pprof.goroutines import Goroutine, Numbers, Snapshot
+
+    def place(task: Goroutine) -> tuple[str, str]:
+        frame = task.stack[-1 if task.state == "running" else 0]
+        return frame.function, task.state
+
+    found = [each for each in Snapshot(Numbers()).goroutines() if each.kind == "task"]
+    alike = Counter(place(each) for each in found if each.stack)
+    lines = [
+        f"{count:>7} {'task' if count == 1 else 'tasks'} in {function} [{state}]"
+        for (function, state), count in sorted(alike.items(), key=lambda each: (-each[1], each[0]))
+    ]
+    return View("", "", (f"What the {len(found)} tasks wait in:", *lines, *reading.splitlines()))

@@ -1,0 +1,91 @@
+"""The root cause of a run's leak: the line that opened what is open, and who still holds it."""
+
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from threading import Lock
+from types import ModuleType
+
+from .holders import find_holders, shortened
+from .reference_names import ARROW
+from .report import Group, group_by_origin, noun
+from .tracker import Tracker
+
+_WHOLE_PATHS = partial(find_holders, paths=1, longest=sys.maxsize)
+Frame = tuple[str, int, str]
+
+
+class Evidence:
+    """Looks into what `tracker` has seen opened and is still open.
+
+    `subject` is the module under suspicion: what it opened comes first. Looking takes
+    descriptors, which `lend` provides where none is left.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        subject: ModuleType,
+        lend: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._tracker = tracker
+        self._subject = subject
+        self._lend = lend
+        self._looking = Lock()
+
+    def groups(self) -> tuple[Group, ...]:
+        """Return what is open, grouped by origin and holder; the subject's own groups first.
+
+        One look at a time: two would find each other among the holders.
+        """
+        with self._looking, self._tracker.unwatched(), self._lend():
+            found = group_by_origin(self._tracker.open_resources(), _WHOLE_PATHS)
+        return tuple(sorted(found, key=lambda group: not self._is_subjects(group)))
+
+    def lines(self) -> tuple[str, ...]:
+        """Return where the largest suspect group was opened, and what holds it."""
+        groups = self.groups()
+        if not groups:
+            return ()
+        return origin(groups[0]), f"held by {self._held_by(groups[0])}"
+
+    def origins(self) -> Mapping[int, tuple[Frame, ...]]:
+        """Return the stack that opened each descriptor, the innermost frame first."""
+        with self._tracker.unwatched():
+            opened = self._tracker.open_resources()
+        return {each.descriptor: each.stack for each in opened if each.descriptor is not None}
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return a row for each group: how many of what, where opened, by whom held."""
+        return [
+            (f"{group.count} {noun(group)}", group.origin, self._held_by(group))
+            for group in self.groups()
+        ]
+
+    def _is_subjects(self, group: Group) -> bool:
+        return any(file == self._subject.__file__ for file, _, _ in group.stack)
+
+    def _held_by(self, group: Group) -> str:
+        """Return the shortest path to a group, from the first thing on it that is the subject's.
+
+        What comes before is how the run itself holds what it runs.
+        """
+        if not group.held_by:
+            return "nobody: a number that no object owns"
+        parts = group.held_by[0].split(ARROW)
+        subjects = [at for at, part in enumerate(parts) if part.partition(".")[0] in self._names()]
+        return shortened(ARROW.join(parts[subjects[0] if subjects else 0 :]))
+
+    def _names(self) -> set[str]:
+        """Return the names of what the subject defines."""
+        return {
+            name
+            for name, value in vars(self._subject).items()
+            if getattr(value, "__module__", None) == self._subject.__name__
+        }
+
+
+def origin(group: Group) -> str:
+    """Return where a group was opened, and how many there are."""
+    return f"{group.origin}: {group.count} {noun(group)}"

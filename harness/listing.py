@@ -1,0 +1,98 @@
+"""What lsof, ss, netstat and /proc show of a process, and who answers where they are missing."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .model import Run, View
+from .probes import fds
+
+TIMEOUT_S = 5.0
+POLL_S = 0.01
+
+
+class ToolError(Exception):
+    """A tool of the operating system gave no usable answer; the text says why."""
+
+
+def output_of(command: Sequence[str], directory: Path, timeout_s: float = TIMEOUT_S) -> list[str]:
+    """Return the lines that `command` prints, through a file in `directory`.
+
+    `posix_spawn` opens that file in the child: this process, which is being listed, gets no pipe
+    for it, and the call works without a free descriptor.
+    """
+    path = shutil.which(command[0])
+    if path is None:
+        raise ToolError(f"{command[0]} is not installed")
+    target = directory / f"output-of-{command[0]}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 1, str(target), flags, 0o600),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+    ]
+    try:
+        child = os.posix_spawn(path, [*command], os.environ, file_actions=actions)
+        _wait(child, command, timeout_s)
+        if shutil.disk_usage(directory).free == 0:
+            raise ToolError(f"{command[0]}'s output found no room on a full disk")
+        return target.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise ToolError(f"{command[0]} could not be run: {error.strerror}") from None
+
+
+def _wait(pid: int, command: Sequence[str], timeout_s: float) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while os.waitpid(pid, os.WNOHANG) == (0, 0):
+        if time.monotonic() > deadline_s:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise ToolError(f"{command[0]} did not answer within {timeout_s:g} s")
+        time.sleep(POLL_S)
+
+
+def lsof(arguments: Sequence[str], directory: Path) -> list[str]:
+    """Return the rows of `lsof arguments`, its header first; none where nothing matches."""
+    rows = output_of(["lsof", *arguments], directory)
+    if rows and not rows[0].startswith("COMMAND"):
+        raise ToolError(f"lsof printed something else than its table: {rows[0][:40]!r}")
+    return rows
+
+
+def open_files(run: Run, directory: Path, pattern: str) -> list[View]:
+    """Return the views of a process's open files: lsof's rows, those with `pattern`, and /proc.
+
+    Rows without mapped libraries (`-d ^mem`), which a program without an interpreter would not
+    have. Where lsof gives no answer the counts are the descriptors', and the view says so.
+    """
+    arguments = ["-a", "-p", str(run.pid), "-d", "^mem"]
+    command = f"lsof {' '.join(arguments)}"
+    try:
+        rows = lsof(arguments, directory)
+        source = "lsof"
+    except ToolError as error:
+        rows = [target for _, target in fds.targets()]
+        source = f"{error}: descriptors counted from {fds.folder()}"
+    matching = sum(pattern in row for row in rows)
+    return [
+        _count(f"{command} | wc -l", source, "lsof_rows", len(rows)),
+        _count(f"{command} | grep -c {pattern}", source, "lsof_matching", matching),
+        *_proc(run.pid, directory),
+    ]
+
+
+def _proc(pid: int, directory: Path) -> list[View]:
+    folder = f"/proc/{pid}/fd"
+    if not Path(folder).is_dir():
+        return []
+    try:
+        count, source = len(output_of(["ls", folder], directory)), "ls"
+    except ToolError as error:
+        count, source = sum(1 for _ in fds.targets()), f"{error}: counted without it"
+    return [_count(f"ls {folder} | wc -l", source, "proc_fds", count)]
+
+
+def _count(command: str, source: str, name: str, count: int) -> View:
+    return View(command, source, (str(count),), {name: count})

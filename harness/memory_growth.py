@@ -1,0 +1,106 @@
+"""Which lines allocate memory that is never freed, by Python's own allocation trace."""
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from types import FunctionType, TracebackType
+from typing import Self
+
+from harness.findings import Frame, Leak
+from harness.tracking.stacks import is_library
+from harness.verdict_growth import Growth, Trend, judge_growth
+
+FRAMES = 6
+LEAST_BLOCKS_PER_CALL = 0.1
+MOST_LINES = 5
+_INSTRUMENT = str(Path(__file__).resolve().parent) + "/"
+ASKED_AT_MOST = 1000  # objects of a leaking line whose holders are looked for
+
+
+class MemoryTrace:
+    """Traces allocations within a `with`, and judges by line what `note` counted."""
+
+    def __init__(self) -> None:
+        self._noted: list[dict[tracemalloc.Traceback, tuple[int, int]]] = []
+
+    def __enter__(self) -> Self:
+        tracemalloc.start(FRAMES)
+        self.note()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        tracemalloc.stop()
+
+    def note(self) -> None:
+        """Note how many blocks and bytes are allocated now, by the program's stack."""
+        snapshot = tracemalloc.take_snapshot()
+        self._noted.append(
+            {each.traceback: (each.count, each.size) for each in snapshot.statistics("traceback")}
+        )
+
+    def leaks(self, calls_per_round: int) -> tuple[Leak, ...]:
+        """Return what grew in every round by at least a block in ten calls, and end the tracing.
+
+        The largest come first; `count` and `growth_per_call` are in bytes.
+        """
+        sizes = {
+            traceback: size
+            for traceback in self._noted[-1]
+            if (size := self._growth(traceback, calls_per_round)) is not None
+        }
+        largest = sorted(sizes, key=lambda traceback: -sizes[traceback].count)[:MOST_LINES]
+        made = [list(islice(_objects(traceback), ASKED_AT_MOST)) for traceback in largest]
+        tracemalloc.stop()  # the search for holders would be traced, which takes ten times as long
+        return tuple(
+            _leak(traceback, sizes[traceback], objects)
+            for traceback, objects in zip(largest, made, strict=True)
+        )
+
+    def _growth(self, traceback: tracemalloc.Traceback, calls: int) -> Growth | None:
+        noted = [note.get(traceback, (0, 0)) for note in self._noted]
+        blocks = judge_growth([count for count, _ in noted], calls)
+        growing = blocks.trend is Trend.GROWING and blocks.per_call >= LEAST_BLOCKS_PER_CALL
+        own = traceback[-1].filename.startswith(_INSTRUMENT)
+        if own or not growing or all(is_library(frame.filename) for frame in traceback):
+            return None
+        return judge_growth([size for _, size in noted], calls)
+
+
+def _leak(traceback: tracemalloc.Traceback, size: Growth, objects: list[object]) -> Leak:
+    from harness.holders import find_holders
+
+    held_by = tuple(held.lines[0] for held in find_holders(objects)[:2]) if objects else ()
+    return Leak("memory", size.count, size.per_call, _frames(traceback), held_by)
+
+
+def _frames(traceback: tracemalloc.Traceback) -> tuple[Frame, ...]:
+    """Return the program's frames, innermost first."""
+    lines = [(frame.filename, frame.lineno) for frame in reversed(traceback)]
+    return tuple((*line, _function_at(*line)) for line in lines if not is_library(line[0]))
+
+
+def _function_at(file: str, line: int) -> str:
+    """Return the innermost function that has code on a line: tracemalloc tells only the line."""
+    codes = [each.__code__ for each in gc.get_objects() if isinstance(each, FunctionType)]
+    there = [
+        code
+        for code in codes
+        if code.co_filename == file and any(at == line for _, _, at in code.co_lines())
+    ]
+    innermost = max(there, key=lambda code: code.co_firstlineno, default=None)
+    return innermost.co_qualname if innermost else "<module>"
+
+
+def _objects(traceback: tracemalloc.Traceback) -> Iterator[object]:
+    line = traceback[-1]
+    for each in gc.get_objects():
+        made = tracemalloc.get_object_traceback(each)
+        if made is not None and made[-1] == line:
+            yield each

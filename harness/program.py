@@ -1,0 +1,149 @@
+"""Runs somebody's script or module as `python script.py` and `python -m module` would."""
+
+import importlib.util
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import CodeType, ModuleType, TracebackType
+
+from harness.errors import UsageError
+
+_OURS = (__file__, str(Path(__file__).parent / "tracking") + os.sep)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A script's path, or a module's name, and the arguments it gets."""
+
+    name: str
+    arguments: tuple[str, ...]
+    is_module: bool
+
+    def prepare(self) -> "Prepared":
+        """Set `sys.argv` and `sys.path` and find the code.
+
+        Raises:
+            UsageError: there is no such script or module.
+        """
+        return self._prepare_module() if self.is_module else self._prepare_script()
+
+    def _prepare_script(self) -> "Prepared":
+        path = Path(self.name).absolute()
+        if not path.is_file():
+            raise UsageError(f"{self.name}: no such file; give a script, or -m and a module")
+        sys.argv = [self.name, *self.arguments]
+        _set_first_path(str(path.resolve().parent))
+        with io.open_code(str(path)) as file:
+            source = file.read()
+        return Prepared(str(path), None, _compile(source, str(path)))
+
+    def _prepare_module(self) -> "Prepared":
+        sys.argv = ["-m", *self.arguments]
+        _set_first_path(str(Path.cwd()))
+        spec = _find_main(self.name)
+        sys.argv[0] = str(spec.origin)
+        code = spec.loader.get_code(spec.name)  # type: ignore[union-attr]
+        return Prepared(str(spec.origin), spec, code)
+
+
+def _set_first_path(folder: str) -> None:
+    """Put the folder first where Python put that of this command, unless told not to (-P)."""
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
+
+
+def _compile(source: bytes, path: str) -> CodeType:
+    """Compile; what is wrong with the program's syntax is shown as Python shows it."""
+    try:
+        return compile(source, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        sys.excepthook(type(error), error.with_traceback(None), None)
+        raise SystemExit(1) from None
+
+
+def _find_main(name: str) -> ModuleSpec:
+    try:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.submodule_search_locations is not None:
+            spec = importlib.util.find_spec(f"{name}.__main__")
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"-m {name}: {error}") from error
+    if spec is None or spec.loader is None or not hasattr(spec.loader, "get_code"):
+        raise UsageError(f"-m {name}: no such module, or a package without __main__")
+    return spec
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A program that can start: where it is, its spec when it is a module, and its code."""
+
+    path: str
+    spec: ModuleSpec | None
+    code: CodeType
+
+    def run(self) -> int:
+        """Run it as `__main__` and return its exit status; `SystemExit` passes through.
+
+        An exception is shown by `sys.excepthook` without the frames of this instrument.
+        """
+        main = self._main_module()
+        sys.modules["__main__"] = main
+        try:
+            exec(self.code, main.__dict__)
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  the interpreter's own last resort
+            clean(error)
+            sys.excepthook(type(error), error, error.__traceback__)
+            return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+        return 0
+
+    def _main_module(self) -> ModuleType:
+        main = ModuleType("__main__")
+        main.__dict__.update(__file__=self.path, __builtins__=sys.modules["builtins"])
+        if self.spec is not None:
+            main.__spec__, main.__loader__ = self.spec, self.spec.loader
+            main.__package__ = self.spec.parent
+        else:
+            main.__package__ = None
+        return main
+
+
+def clean(error: BaseException | None) -> None:
+    """Take our frames out of an exception's traceback, and out of those it came from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = _without_ours(error.__traceback__)
+        error = error.__cause__ or error.__context__
+
+
+def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
+    kept = []
+    while traceback is not None:
+        if not traceback.tb_frame.f_code.co_filename.startswith(_OURS):
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    following = None
+    for each in reversed(kept):
+        each.tb_next = following
+        following = each
+    return following
+
+
+def parse(words: Sequence[str], module: str | None) -> Program:
+    """Return the program that the rest of a command line names.
+
+    Raises:
+        UsageError: it names none.
+    """
+    if module is not None:
+        return Program(module, tuple(words), is_module=True)
+    if not words:
+        raise UsageError("nothing to run: give a script, or -m and a module")
+    return Program(words[0], tuple(words[1:]), is_module=False)

@@ -1,0 +1,289 @@
+"""The pytest plugin: `@pytest.mark.no_leaks`, the `leaks` and `low_fd_limit` fixtures, and
+`--check-leaks` for a whole suite.
+
+A test leaks when what it opened is still open after its teardown, garbage collection and a short
+back-off. What fixtures of a wider scope open is theirs to close. With `calls=`, the test is called
+in rounds and leaks when something grows in every round.
+"""
+
+import gc
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from harness.findings import Leak, Plan, Result
+
+if TYPE_CHECKING:
+    from harness.rounds import Key
+    from harness.tracker import Tracker
+
+LOW_FD_LIMIT = 256
+SPARE_DESCRIPTORS = 32
+BACK_OFF_S = (0.001, 0.002, 0.004, 0.01, 0.02, 0.04, 0.1)
+WITHOUT_CLOSING = frozenset(
+    {"request", "leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
+)
+"""Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
+
+MARKER = """no_leaks(calls=None, allow=None, kinds=None): fail the test if what it opened is still
+open after it. calls: call it in rounds of so many calls and fail if anything grows in every round.
+allow: how many of a kind may stay open, such as {"thread": 1}. kinds: look at these kinds only."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--check-leaks` and `--low-fd-limit`."""
+    group = parser.getgroup("leaks")
+    group.addoption(
+        "--check-leaks",
+        action="store_true",
+        help="fail every test that leaves a file, socket, process, thread, task … open",
+    )
+    group.addoption(
+        "--low-fd-limit",
+        type=int,
+        default=LOW_FD_LIMIT,
+        metavar="N",
+        help="descriptors that the low_fd_limit fixture leaves (default: %(default)s)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker."""
+    config.addinivalue_line("markers", " ".join(MARKER.split()))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts: `kinds` (`None`: all) and how many of a kind may stay open."""
+
+    calls: int | None = None
+    allow: Mapping[str, int] = field(default_factory=dict)
+    kinds: Collection[str] | None = None
+
+    def broken_by(self, leaks: Collection[Leak]) -> list[Leak]:
+        """Return the leaks that are not allowed, without as many of each kind as are."""
+        left = Counter(self.allow)
+        broken = []
+        for leak in leaks:
+            allowed = min(left[leak.kind], leak.count)
+            left[leak.kind] -= allowed
+            if leak.count > allowed and (self.kinds is None or leak.kind in self.kinds):
+                broken.append(leak)
+        return broken
+
+
+class Leaks:
+    """What a test has opened and not closed; also a context manager that allows nothing more.
+
+    def test_export(leaks):
+        with leaks:
+            export()
+        assert leaks.check(export).verdict == "clean"
+    """
+
+    def __init__(self, tracker: "Tracker") -> None:
+        self.tracker = tracker
+        self._before: Counter[Key] = Counter()
+
+    def open(self) -> tuple[Leak, ...]:
+        """Return what this test opened that is open now, after a garbage collection."""
+        return self._beyond(Counter())
+
+    def check(
+        self, call: Callable[[], object], calls: int | None = None, rounds: int = 4
+    ) -> Result:
+        """Call `call` in rounds of `calls` and judge what grows, as `harness check` does."""
+        from harness.rounds import check
+
+        return check(call, Plan(calls, rounds), opened=self.tracker)
+
+    def settled(self, rules: Rules) -> list[Leak]:
+        """Return what breaks the rules once it had time to close."""
+        return self._settled(Counter(), rules)
+
+    def __enter__(self) -> Self:
+        self._before = self._count()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            left = self._settled(self._before, Rules())
+            if left:
+                pytest.fail(sentences("the block", left, 1), pytrace=False)
+
+    def _settled(self, before: "Counter[Key]", rules: Rules) -> list[Leak]:
+        for pause_s in (*BACK_OFF_S, 0):
+            broken = rules.broken_by(self._beyond(before, holders=False))
+            if not broken:
+                return []
+            time.sleep(pause_s)
+        return rules.broken_by(self._beyond(before))
+
+    def _count(self) -> "Counter[Key]":
+        from harness.rounds import count_open
+
+        return count_open(self.tracker)
+
+    def _beyond(self, before: "Counter[Key]", *, holders: bool = True) -> tuple[Leak, ...]:
+        from harness.rounds import leaks_of
+        from harness.verdict_growth import Growth, Trend
+
+        grown = self._count() - before
+        growths = {key: Growth(Trend.GROWING, count, count) for key, count in grown.items()}
+        if holders:
+            return leaks_of(growths, self.tracker) if growths else ()
+        return tuple(Leak(key[0], count, count, key[1], ()) for key, count in grown.items())
+
+
+def sentences(what: str, leaks: Collection[Leak], calls: int) -> str:
+    """Return the failure's text: what leaks, the evidence, the next thing to do."""
+    from harness.check import describe, noun
+
+    total = sum(leak.count for leak in leaks)
+    kinds = {leak.kind for leak in leaks}
+    resource = noun(kinds.pop(), total) if len(kinds) == 1 else "resources"
+    lines = [f"{what} leaks {total} {resource}"]
+    for leak in leaks:
+        lines += describe(leak, calls)
+    lines.append("close them in the test or its fixtures, or allow them: no_leaks(allow={…})")
+    return "\n".join(lines)
+
+
+_LEAKS = pytest.StashKey[Leaks]()
+_RULES = pytest.StashKey[Rules]()
+_FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Track what a test opens, from before its setup until after its teardown."""
+    rules = _rules(item)
+    wanted = rules is not None or "leaks" in getattr(item, "fixturenames", ())
+    with ExitStack() as stack:
+        if wanted:
+            from harness.tracker import Tracker
+
+            item.stash[_LEAKS] = Leaks(stack.enter_context(Tracker()))
+        if rules is not None:
+            item.stash[_RULES] = rules
+        return (yield)
+
+
+def _rules(item: pytest.Item) -> Rules | None:
+    marker = item.get_closest_marker("no_leaks")
+    if marker is None:
+        return Rules() if item.config.getoption("check_leaks") else None
+    try:
+        found = Rules(*marker.args, **{**marker.kwargs, "allow": marker.kwargs.get("allow") or {}})
+    except TypeError as error:
+        raise pytest.UsageError(f"{item.nodeid}: no_leaks: {error}; {MARKER}") from error
+    return found
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    """Leave out what a fixture of a wider scope than one test opens: it outlives the test."""
+    leaks = request.node.stash.get(_LEAKS, None) or _current(request)
+    with ExitStack() as stack:
+        if leaks is not None and fixturedef.scope != "function":
+            stack.enter_context(leaks.tracker.unwatched())
+        return (yield)
+
+
+def _current(request: pytest.FixtureRequest) -> Leaks | None:
+    item = getattr(request, "_pyfuncitem", None)
+    return item.stash.get(_LEAKS, None) if item is not None else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Call a test with `calls=` in rounds; judge others at once where no teardown may close."""
+    rules, leaks = pyfuncitem.stash.get(_RULES, None), pyfuncitem.stash.get(_LEAKS, None)
+    pyfuncitem.stash[_FAILED] = True
+    result = yield
+    pyfuncitem.stash[_FAILED] = False
+    if rules is None or leaks is None:
+        return result
+    if rules.calls is not None:
+        _judge_rounds(pyfuncitem, rules, leaks)
+    elif set(pyfuncitem.fixturenames) <= WITHOUT_CLOSING:
+        _judge(pyfuncitem, rules, leaks)
+    else:
+        _judge(pyfuncitem, Rules(allow=rules.allow, kinds=_tasks(rules)), leaks)
+    return result
+
+
+def _tasks(rules: Rules) -> Collection[str]:
+    """A task must be judged before the loop's teardown cancels it."""
+    return {"task"} & set(rules.kinds or {"task"})
+
+
+def _judge_rounds(item: pytest.Function, rules: Rules, leaks: Leaks) -> None:
+    names = item._fixtureinfo.argnames
+    arguments = {name: item.funcargs[name] for name in names}
+    result = leaks.check(lambda: item.obj(**arguments), rules.calls)
+    broken = rules.broken_by(result.leaks)
+    if broken:
+        _fail(item, broken, result.calls)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Judge a test once its fixtures had the chance to close what it opened."""
+    result = yield
+    rules, leaks = item.stash.get(_RULES, None), item.stash.get(_LEAKS, None)
+    if rules is None or leaks is None or rules.calls is not None or item.stash.get(_FAILED, True):
+        return result
+    arguments = getattr(item, "funcargs", None)
+    if arguments:
+        arguments.clear()  # what they alone held is dropped right after this anyway
+    _judge(item, rules, leaks)
+    return result
+
+
+def _judge(item: pytest.Item, rules: Rules, leaks: Leaks) -> None:
+    left = leaks.settled(rules)
+    if left:
+        item.stash[_FAILED] = True
+        _fail(item, left, 1)
+
+
+def _fail(item: pytest.Item, leaks: Collection[Leak], calls: int) -> None:
+    item.stash[_FAILED] = True
+    pytest.fail(sentences(item.nodeid, leaks, calls), pytrace=False)
+
+
+@pytest.fixture
+def leaks(request: pytest.FixtureRequest) -> Leaks:
+    """What this test has opened and not closed: `open()`, `check(function)`, `with leaks:`."""
+    found: Leaks = request.node.stash[_LEAKS]
+    return found
+
+
+@pytest.fixture
+def low_fd_limit(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Run the test with few descriptors left (`ulimit -n 256`), so that a leak shows early.
+
+    Gives the limit: `--low-fd-limit`, or 32 above what is open already where that is more.
+    """
+    from harness.limits import limited
+    from harness.tracking.descriptors import list_descriptors
+
+    gc.collect()
+    needed = max(list_descriptors(), default=0) + SPARE_DESCRIPTORS
+    limit = max(request.config.getoption("low_fd_limit"), needed)
+    with limited(limit):
+        yield limit

@@ -1,0 +1,212 @@
+"""`python -m harness run script.py`: somebody's program, unchanged, under the tracker."""
+
+import argparse
+import atexit
+import errno
+import gc
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn, TextIO
+
+from harness.aside import moved_aside
+from harness.errors import UsageError
+from harness.holders import find_holders
+from harness.program import Prepared, parse
+from harness.report import FindHolders, Report, as_text, group_by_origin, renderer_for
+from harness.trace import Trace
+from harness.tracker import Describe, Tracker
+from harness.tracking.descriptors import count_descriptors
+
+LEAKED, USAGE = 1, 2
+DESCRIPTION = """Run a Python program and tell which line opened what it leaves open, and who
+still holds it: at exit, when it runs out of descriptors, and on SIGUSR1."""
+
+
+class Session:
+    """Dumps what a running program has open, whenever there is a reason to.
+
+    `out` takes the dumps; `find_holders` finds who keeps an object alive.
+    """
+
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        exclude: Sequence[str] = (),
+        threshold: int | None = None,
+        trace: TextIO | None = None,
+        find_holders: FindHolders = find_holders,
+    ) -> None:
+        self._out = out
+        self._find_holders = find_holders
+        self._threshold = threshold
+        self._exhausted = False
+        watches = threshold is not None or trace is not None
+        self.tracker = Tracker(
+            exclude=tuple(exclude),
+            on_error=self._failed,
+            on_opened=self._opened if watches else None,
+        )
+        listing = self.tracker.open_resources
+        self._trace = Trace(trace, listing, time.monotonic) if trace else None
+
+    def report(self, reason: str) -> Report:
+        """Return what is open now, with holders."""
+        with self.tracker.unwatched():
+            opened = self.tracker.open_resources()
+            return Report(reason, os.getpid(), group_by_origin(opened, self._find_holders))
+
+    def dump(self, reason: str) -> Report:
+        """Write what is open now and return it; a dump that fails is no failure of the program."""
+        try:
+            report = self.report(reason)
+            text = as_text(report)
+        except Exception as error:  # noqa: BLE001
+            report = Report(reason, os.getpid(), ())
+            text = f"[harness] what is open {reason} cannot be told: {error!r}\n"
+        with suppress(OSError, ValueError):  # the program may have closed its stderr
+            self._out.write(text)
+            self._out.flush()
+        return report
+
+    def finish(self) -> Report:
+        """Write what is open once garbage is collected: the last word on the program."""
+        gc.collect()
+        if self._trace is not None:
+            self._trace.poll()
+        return self.dump("at exit")
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Dump because a signal asks for it."""
+        self.dump(f"on {signal.Signals(number).name}")
+
+    def _failed(self, error: OSError) -> None:
+        if error.errno in (errno.EMFILE, errno.ENFILE) and not self._exhausted:
+            self._exhausted = True
+            self.dump("at 'too many open files'")
+
+    def _opened(self, describe: Describe) -> None:
+        if self._trace is not None:
+            with self.tracker.unwatched():
+                opened = describe()
+                if opened is not None:
+                    self._trace.opened(opened)
+        if self._threshold is not None and count_descriptors() >= self._threshold:
+            threshold, self._threshold = self._threshold, None
+            self.dump(f"at the threshold of {threshold} descriptors")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the program that `argv` names and return its exit status.
+
+    With --fail-on-leak the process ends with status 1 from its last exit handler when resources
+    that grew are still open; 2 is for what cannot be done as asked, before the program starts.
+    """
+    try:
+        options = _parser().parse_args(argv)
+        module = options.module and options.module[0]
+        program = parse(options.module[1:] if module else options.program, module)
+        session, finish = _session(options)
+        prepared = program.prepare()
+    except UsageError as error:
+        sys.stderr.write(f"harness run: error: {error}\n")
+        return USAGE
+    return _run(prepared, session, finish)
+
+
+def _run(prepared: Prepared, session: Session, finish: Callable[[], None]) -> int:
+    """Run the program; `finish`, registered before any handler of the program's, runs last."""
+    atexit.register(finish)
+    signal.signal(signal.SIGUSR1, session.on_signal)
+    session.tracker.__enter__()
+    status = prepared.run()  # the tracker stays on: exit handlers open and close things too
+    if status < 0:
+        atexit.unregister(finish)
+        atexit.register(_die_of, -status)
+        atexit.register(finish)
+    return status
+
+
+def _die_of(number: int) -> None:
+    """End by the signal, as a program that Ctrl-C ends does."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _session(options: argparse.Namespace) -> tuple[Session, Callable[[], None]]:
+    render = renderer_for(options.report) if options.report else None
+    report_file = _open_aside(options.report) if options.report else None
+    trace = _open_aside(options.trace) if options.trace else None
+    session = Session(sys.stderr, exclude=options.exclude, threshold=options.threshold, trace=trace)
+    pid = os.getpid()
+
+    def finish() -> None:
+        if os.getpid() != pid:
+            return
+        report = session.finish()
+        if render and report_file:
+            report_file.write(render(report))
+            report_file.close()
+        if options.fail_on_leak and has_leak(report):
+            _leave(LEAKED)
+
+    if options.http is not None:
+        from harness.open_server import serve
+
+        port = serve(session.report, options.http, session.tracker.unwatched)
+        sys.stderr.write(f"[harness] what is open: http://127.0.0.1:{port}/\n")
+    return session, finish
+
+
+def has_leak(report: Report) -> bool:
+    """Say whether something grew: one line opened more than one of a kind that is still open."""
+    return any(group.count > 1 for group in report.groups)
+
+
+def _leave(status: int) -> NoReturn:
+    """End with `status` from an exit handler, which cannot change it in any other way."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(status)
+
+
+def _open_aside(path: str) -> TextIO:
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+    return os.fdopen(moved_aside(number), "w", encoding="utf-8", buffering=1)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m harness run", description=DESCRIPTION)
+    add = parser.add_argument
+    add(
+        "--threshold", type=_at_least_one, metavar="N", help="dump once when N descriptors are open"
+    )
+    add("--http", type=int, metavar="PORT", help="serve what is open on 127.0.0.1 (0: any port)")
+    add("--trace", metavar="FILE", help="a line for each opening and closing")
+    add(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out this target, kind or file",
+    )
+    add("--report", metavar="FILE", help="the last dump as .json, .html or .txt")
+    add("--fail-on-leak", action="store_true", help="exit status 1 when what grew is still open")
+    add("-m", dest="module", nargs=argparse.REMAINDER, metavar="MODULE", help="run a module")
+    add("program", nargs=argparse.REMAINDER, help="the script and its arguments")
+    return parser

@@ -1,0 +1,76 @@
+"""What ends a run before its time: a signal, a closed output, a parent that is gone."""
+
+import errno
+import os
+import signal
+from types import FrameType
+from typing import TextIO
+
+OUTPUT_CLOSED = (errno.EPIPE, errno.EIO)
+"""What writing to a pipe without a reader gives, and to a terminal that has been closed."""
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(SystemExit):
+    """A signal ended the run; its exit status is 128 + the signal's number, as in a shell.
+
+    A SystemExit, because an event loop lets only that (and KeyboardInterrupt) out of a callback.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+def stop(number: int, _frame: FrameType | None = None) -> None:
+    """End the run as signal `number` does; signals that follow find it ending already.
+
+    They are taken by a handler that does nothing: of signals that came together with this one and
+    are ignored by now, CPython would complain ("ignored due to race condition").
+    """
+    for ending in ENDING:
+        signal.signal(ending, _ending_already)
+    raise Stopped(number)
+
+
+def _ending_already(_number: int, _frame: FrameType | None) -> None:
+    """Take a signal that comes too late to matter."""
+
+
+def ignore_signals() -> None:
+    """Let no signal change how this process ends, now that it has said what it had to say.
+
+    The interpreter gives up handlers as it ends, and a second Ctrl-C then would kill it.
+    """
+    for ending in ENDING:
+        signal.signal(ending, signal.SIG_IGN)
+
+
+def stopped_by(error: BaseException) -> Stopped | None:
+    """Return the `Stopped` that an error was made of, if one was.
+
+    A handler may raise anywhere: until 3.12 Python wraps what is raised while a class is made (in
+    `__set_name__`) in a RuntimeError.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, Stopped):
+        cause = cause.__cause__
+    return cause
+
+
+def stop_on_signals() -> None:
+    """Let Ctrl-C, SIGTERM and SIGHUP raise `Stopped` in the main thread, once."""
+    for ending in ENDING:
+        signal.signal(ending, stop)
+
+
+def silence(stream: TextIO) -> None:
+    """Point a stream whose reader has gone at the null device.
+
+    The interpreter flushes it once more as it ends and would complain (the note on SIGPIPE in
+    Python's documentation of the `signal` module).
+    """
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

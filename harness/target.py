@@ -1,0 +1,66 @@
+"""Finds the callable that `package.module:function` or `path/file.py:function` names."""
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+from harness.errors import UsageError
+
+FORMS = "give package.module:function or path/file.py:function"
+
+
+def load(target: str) -> Callable[[], object]:
+    """Import the module or file and return the callable, which must need no arguments.
+
+    Raises:
+        UsageError: nothing of that name, the import failed, or the callable wants arguments.
+    """
+    where, colon, name = target.rpartition(":")
+    if not colon or not where or not name:
+        raise UsageError(f"{target}: names no function; {FORMS}")
+    module = _module_at(where)
+    found: object = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise UsageError(f"{target}: {where} has no callable {name!r}; {FORMS}")
+    _needs_no_arguments(found, target)
+    return found
+
+
+def _module_at(where: str) -> ModuleType:
+    name = where
+    if where.endswith(".py"):
+        path = Path(where)
+        if not path.is_file():
+            raise UsageError(f"{where}: no such file; {FORMS}")
+        name, root = _dotted(path.resolve())
+        sys.path.insert(0, str(root))
+    try:
+        return importlib.import_module(name)
+    except BaseException as error:  # SystemExit too
+        reason = "".join(traceback.format_exception_only(error)).strip()
+        raise UsageError(f"{where}: could not be imported: {reason}") from error
+
+
+def _dotted(path: Path) -> tuple[str, Path]:
+    """Return a file's module name, with the packages it lies in, and the folder to import from."""
+    parts, folder = [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts), folder
+
+
+def _needs_no_arguments(found: Callable[..., object], target: str) -> None:
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        message = f"{target}: cannot be called without arguments ({error}); wrap it in a function"
+        raise UsageError(message) from error
+    except ValueError:
+        return  # written in C without a signature: calling it will tell

@@ -1,0 +1,47 @@
+"""Writing to a person's terminal, a pipe or a file, whatever characters it can carry."""
+
+import os
+from typing import TextIO
+
+IN_ASCII = {
+    "⚠️  ": "[!] ",
+    "✓": "[ok]",
+    "✅ ": "",
+    "❌ ": "",
+    "🔴 ": "",
+    "🟢 ": "",
+    "→": "->",
+    "…": "...",
+    "·": "-",
+}
+GREEN, YELLOW = "32", "33"
+
+
+def carried(text: str, encoding: str | None) -> str:
+    """Return `text` as `encoding` can carry it: plain words instead of emoji and marks."""
+    encoding = encoding or "ascii"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        for mark, plain in IN_ASCII.items():
+            text = text.replace(mark, plain)
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class Terminal:
+    """Lines to a text stream: flushed one by one, in colour only on a terminal that wants it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.is_terminal = stream.isatty()
+        self._in_colour = (
+            self.is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        )
+
+    def line(self, text: str = "", colour: str | None = None) -> None:
+        """Write one line; `colour` is an SGR number (ECMA-48), left out where none is wanted."""
+        text = carried(text, self._stream.encoding)
+        if colour and self._in_colour:
+            text = f"\x1b[{colour}m{text}\x1b[0m"
+        self._stream.write(text + "\n")
+        self._stream.flush()

@@ -1,0 +1,1 @@
+"""The parts of the tracker: stacks, patches, records and the operating system's listing."""

@@ -1,0 +1,1 @@
+"""The labs: each a short module that says how to drive and judge a pair of twins."""

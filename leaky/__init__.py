@@ -1,0 +1,1 @@
+"""The bugs: each module leaks one kind of resource, as real services do."""

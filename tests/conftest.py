@@ -1,0 +1,129 @@
+"""What the tests share: labs run as children, gold files, no skips in CI."""
+
+import fcntl
+import json
+import re
+import socket
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import documents
+import pytest
+from no_skips import pytest_addoption as add_skip_option
+from no_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 - hooks
+from running import Finished, Place
+
+GOLD = Path(__file__).parent / "gold"
+DEFAULT_PORTS = (6060, 6061, 8080, 8081)
+"""Of the debug servers and of the upstreams."""
+
+
+def pytest_addoption(parser):
+    """Add `--write-gold`: `pytest --write-gold` writes the gold files anew."""
+    add_skip_option(parser)
+    parser.addoption("--write-gold", action="store_true", help="write tests/gold/ anew")
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the documents, which take longest and mostly wait."""
+    items.sort(key=lambda item: "test_documents" not in item.nodeid)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder for the labs of one test; afterwards nothing of them may be left."""
+    here = Place(tmp_path / "tmp")
+    yield here
+    left = here.leftovers()
+    here.kill_all()
+    assert not left
+
+
+@pytest.fixture
+def gold(request):
+    """Compare a whole output with its file in tests/gold/, or write that file."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLD / name
+        if request.config.getoption("--write-gold"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8"), f"differs from {path}; --write-gold?"
+
+    return compare
+
+
+MASKS = (
+    (r"/\S*/leak-lab-\d+-\w+", "DIRECTORY"),
+    (r"(?<=-p )\d+|(?<=/proc/)\d+", "PID"),
+    (r"localhost:\d{5}", "localhost:PORT"),
+)
+
+
+@pytest.fixture
+def masked():
+    """Put words for what differs from run to run: pids, temporary names, free ports."""
+
+    def mask(text: str) -> str:
+        for pattern, word in MASKS:
+            text = re.sub(pattern, word, text)
+        return text
+
+    return mask
+
+
+@pytest.fixture
+def default_ports():
+    """The default ports, for one test at a time; skips when another program keeps them."""
+    with documents.default_ports():
+        for port in DEFAULT_PORTS:
+            if not becomes_free(port):
+                pytest.skip(f"port {port} is in use by another program")
+        yield
+
+
+def becomes_free(port: int, within_s: float = 60) -> bool:
+    """Wait until `port` can be listened on; return whether it can."""
+    deadline_s = time.monotonic() + within_s
+    while not is_free(port):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Return whether `port` of the loopback interface can be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory, worker_id):
+    """A folder that all workers of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture
+def once(shared):
+    """Make something expensive once for all workers: `once(name, make)` returns what it made.
+
+    `make` takes a Place and returns runs by name.
+    """
+
+    def get(name, make) -> dict[str, Finished]:
+        kept = shared / f"{name}.json"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not kept.exists():
+                runs = make(Place(shared / name))
+                kept.write_text(json.dumps({key: asdict(run) for key, run in runs.items()}))
+        return {key: Finished(**run) for key, run in json.loads(kept.read_text()).items()}
+
+    return get

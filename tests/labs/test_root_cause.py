@@ -1,0 +1,50 @@
+"""The labs name the line that opened what leaks, and who holds it, in every view of theirs."""
+
+import urllib.request
+
+import pytest
+from running import ports_in
+
+QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
+
+
+def page(started, path: str, settled: str = "AFTER 0.6") -> str:
+    """Return a page of the debug server of a run that holds, once it has printed `settled`."""
+    started.see(settled)
+    (port,) = ports_in(started.see(r"(?s).*localhost:\d+")[0])
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/debug/pprof/{path}") as answer:
+        return answer.read().decode()
+
+
+@pytest.mark.parametrize("variant", ["leaky", "fixed"])
+def test_the_index_lists_what_is_open_by_origin_and_holder(variant, place):
+    """The leaky run's 30 files are one row with their line and their list; the fixed has none."""
+    started = place.start(f"--{variant}", *QUICK)
+    index = page(started, "", "held by" if variant == "leaky" else "AFTER 0.6")
+    started.process.terminate()
+    started.end()
+    row = (
+        "<td>30 files</td><td>opened at leaky/file_leak.py:24 in LogAggregator.store</td>"
+        "<td>LogAggregator._recent (list, 30 items) → TextIOWrapper (1 of 30 alike)</td>"
+    )
+    assert (row in index) is (variant == "leaky")
+
+
+def test_the_memory_profile_is_on_when_asked_for(place):
+    """`--tracemalloc N` turns the heap profile on; without it the page says how."""
+    started = place.start("--leaky", "--tracemalloc=4", *QUICK)
+    heap = page(started, "heap?debug=1")
+    started.process.terminate()
+    started.end()
+    assert heap.startswith("heap profile: ")
+
+
+def test_a_server_for_others_is_meant_or_refused(place):
+    """Another address needs --allow-remote, and then a warning comes first."""
+    refused = place.run("--leaky", "--host=127.0.0.2", *QUICK)
+    assert (refused.status, refused.out) == (2, "")
+    assert "--allow-remote" in refused.err
+    run = place.run(
+        "--fixed", "--host=127.0.0.2", "--allow-remote", *QUICK[:-1], "--report-every=0.2"
+    )
+    assert run.lines[0].startswith("⚠️  the debug server on 127.0.0.2 answers anyone")

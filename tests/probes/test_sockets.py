@@ -1,0 +1,43 @@
+"""Connections to a port are counted as psutil counts them, by state."""
+
+import socket
+
+import psutil
+import pytest
+
+from harness.probes import sockets
+
+
+@pytest.fixture
+def listener():
+    """A listening socket on a free port."""
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+def test_each_client_is_counted(listener):
+    """As many as were connected, and none for another port; closed ones are no longer held."""
+    address = listener.getsockname()
+    clients = [socket.create_connection(address) for _ in range(7)]
+    assert sockets.clients_by_state(address[1]) == {"ESTABLISHED": 7}
+    assert sockets.clients_by_state(address[1] ^ 1) == {}
+    for client in clients:
+        client.close()
+    left = sockets.clients_by_state(address[1])
+    assert sum(left.get(state, 0) for state in sockets.HELD) == 0
+
+
+def test_a_peer_that_hung_up(listener):
+    """A connection that only the other end has closed is in CLOSE_WAIT, and still held."""
+    with socket.create_connection(listener.getsockname()):
+        listener.accept()[0].close()
+        assert sockets.clients_by_state(listener.getsockname()[1]) == {"CLOSE_WAIT": 1}
+    assert "CLOSE_WAIT" in sockets.HELD
+
+
+def test_other_systems_are_asked_through_psutil(listener, monkeypatch):
+    """Where there is no sock_diag the count is the same."""
+    monkeypatch.setattr(sockets.sys, "platform", "darwin")
+    with socket.create_connection(listener.getsockname()):
+        port = listener.getsockname()[1]
+        assert sockets.clients_by_state(port) == {psutil.CONN_ESTABLISHED: 1}

@@ -1,0 +1,118 @@
+"""Tools of the operating system may be missing, hang or talk rubbish: the view says so."""
+
+import os
+import shutil
+import time
+
+import pytest
+from canned import run
+
+from harness import listing
+from harness.limits import limited
+from harness.listing import ToolError, open_files, output_of
+from harness.probes import fds
+
+
+@pytest.fixture
+def tool(tmp_path, monkeypatch):
+    """Put a shell script of a name first on PATH."""
+
+    def make(name, script):
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+    return make
+
+
+@pytest.fixture
+def own():
+    """A run that is this process."""
+    return run("leaky").__class__("doors", "leaky", os.getpid(), 50, 1024)
+
+
+def figures(views):
+    """Return every figure of views by its name."""
+    return {name: value for view in views for name, value in view.figures.items()}
+
+
+def test_lsof_lists_what_this_process_has_open(own, tmp_path):
+    """Its rows are the descriptors, a header, and cwd, rtd and txt."""
+    if shutil.which("lsof") is None:
+        pytest.skip("lsof is not installed")
+    before = figures(open_files(own, tmp_path, "logfile"))
+    kept = [(tmp_path / f"logfile_{n}.txt").open("w") for n in range(30)]
+    after = figures(open_files(own, tmp_path, "logfile"))
+    for file in kept:
+        file.close()
+    assert before == {"lsof_rows": fds.count() + 4, "lsof_matching": 0, "proc_fds": fds.count()}
+    assert {name: after[name] - before[name] for name in after} == dict.fromkeys(after, 30)
+
+
+def test_without_lsof_the_descriptors_are_counted_and_the_view_says_so(own, tmp_path, monkeypatch):
+    """Nothing is printed as lsof's that lsof did not print."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ls").symlink_to(shutil.which("ls"))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    views = open_files(own, tmp_path, "logfile")
+    assert views[0].source.startswith("lsof is not installed: descriptors counted from /")
+    assert figures(views)["lsof_rows"] == fds.count()
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo rubbish", "lsof printed something else than its table: 'rubbish'"),
+        ("printf '\\377\\376\\n'", "lsof printed something else than its table: '��'"),
+    ],
+)
+def test_rubbish_is_not_counted(script, why, own, tmp_path, tool):
+    """A tool of the same name that does something else."""
+    tool("lsof", script)
+    views = open_files(own, tmp_path, "logfile")
+    assert views[0].source.startswith(why)
+    assert figures(views)["lsof_rows"] == fds.count()
+
+
+def test_a_tool_that_cannot_be_run_is_told(own, tmp_path, tool):
+    """A script whose interpreter is not there."""
+    tool("lsof", "")
+    (tmp_path / "bin" / "lsof").write_text("#!/no/such/shell\n")
+    assert open_files(own, tmp_path, "x")[0].source.startswith("lsof could not be run: No such")
+
+
+def test_a_tool_that_hangs_is_ended(tmp_path, tool):
+    """lsof does on a dead network share; its process is gone afterwards."""
+    tool("lsof", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+    began_s = time.monotonic()
+    with pytest.raises(ToolError, match=r"lsof did not answer within 0\.5 s"):
+        output_of(["lsof"], tmp_path, timeout_s=0.5)
+    assert time.monotonic() - began_s < 10
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
+
+
+def test_a_listing_needs_one_descriptor_to_read_its_answer(tmp_path, tool):
+    """No pipe, no second one: the run lends its reserve at EMFILE."""
+    tool("counts", "echo one; echo two")
+    with limited(fds.count() + 1):
+        assert output_of(["counts"], tmp_path) == ["one", "two"]
+
+
+def test_no_descriptor_is_left_of_a_listing(tmp_path, tool):
+    """Whatever it came to."""
+    tool("counts", "echo one")
+    before = fds.count()
+    output_of(["counts"], tmp_path)
+    with pytest.raises(ToolError):
+        output_of(["no-such-tool"], tmp_path)
+    assert fds.count() == before
+
+
+def test_nothing_found_is_no_error(tmp_path, tool):
+    """lsof exits with 1 and prints nothing then."""
+    tool("lsof", "exit 1")
+    assert listing.lsof(["-p", "1"], tmp_path) == []

@@ -1,0 +1,271 @@
+"""Examples of the pytest plugin, each a small suite run by a pytest of its own."""
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+ROOT = Path(__file__).parents[1]
+
+KEEP = """
+    import asyncio, os, threading
+    import pytest
+
+    KEPT = []
+
+    def leak():
+        KEPT.append(open(os.devnull))
+"""
+
+
+@pytest.fixture
+def suite(pytester, monkeypatch):
+    """Run a suite of one file with the plugin; returns its result."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+
+    def run(code: str, *options: str) -> pytest.RunResult:
+        pytester.makepyfile(test_it=KEEP + code)
+        plugin = ("-p", "harness.pytest_plugin", "-p", "no:cacheprovider")
+        return pytester.runpytest_subprocess(*plugin, *options)
+
+    return run
+
+
+def test_a_marked_test_that_leaks_fails_with_line_and_holder(suite):
+    """The failure reads as evidence: how many of what, opened where, held by what."""
+    result = suite("""
+    @pytest.mark.no_leaks
+    def test_leaky():
+        leak()
+
+    @pytest.mark.no_leaks
+    def test_fixed():
+        open(os.devnull).close()
+
+    def test_unmarked():
+        leak()
+    """)
+    result.assert_outcomes(failed=1, passed=2)
+    result.stdout.fnmatch_lines(
+        [
+            "test_it.py::test_leaky leaks 1 file",
+            "detected 1 unclosed file after 1 calls (1 per call), opened at *test_it.py:* in leak",
+            "*held by test_it.KEPT (list, 1 item) → TextIOWrapper",
+        ]
+    )
+
+
+def test_a_whole_suite_is_checked_and_the_right_test_is_blamed(suite):
+    """What an earlier test left open is not held against the next."""
+    result = suite(
+        """
+    def test_before():
+        pass
+
+    def test_leaky():
+        leak()
+
+    def test_after():
+        pass
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(failed=1, passed=2)
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_leaky*"])
+
+
+def test_calls_judges_growth_so_that_a_cache_is_clean(suite):
+    """With calls= the test is called in rounds: a cache fills, a leak grows."""
+    result = suite("""
+    CACHE = {}
+
+    @pytest.mark.no_leaks(calls=10)
+    def test_cache():
+        if "x" not in CACHE:
+            CACHE["x"] = open(os.devnull)
+
+    @pytest.mark.no_leaks(calls=10)
+    def test_leaky():
+        leak()
+    """)
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*leaks 40 files*", "*after 40 calls (1 per call)*"])
+
+
+def test_allow_and_kinds_narrow_what_counts(suite):
+    """One thread more is allowed, two are not; a file does not count among threads."""
+    result = suite("""
+    def start():
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+
+    @pytest.mark.no_leaks(allow={"thread": 1})
+    def test_one():
+        start()
+
+    @pytest.mark.no_leaks(allow={"thread": 1})
+    def test_two():
+        start(); start()
+
+    @pytest.mark.no_leaks(kinds={"thread"})
+    def test_file():
+        leak()
+    """)
+    result.assert_outcomes(failed=1, passed=2)
+    result.stdout.fnmatch_lines(["test_it.py::test_two leaks 2 threads"])
+
+
+def test_fixtures_may_close_what_a_test_opened_and_keep_what_is_theirs(suite):
+    """Function fixtures are judged after their teardown; those of a wider scope not at all."""
+    result = suite(
+        """
+    @pytest.fixture(scope="module")
+    def server():
+        handle = open(os.devnull)
+        yield handle
+        handle.close()
+
+    @pytest.fixture
+    def pool():
+        handles = []
+        yield handles
+        for handle in handles:
+            handle.close()
+
+    @pytest.fixture
+    def forgetful():
+        KEPT.append(open(os.devnull))
+
+    def test_tidy(server, pool):
+        pool.append(open(os.devnull))
+
+    def test_untidy(forgetful):
+        pass
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["ERROR test_it.py::test_untidy*"])
+
+
+ASYNC = """
+    @pytest.mark.no_leaks
+    @pytest.mark.asyncio
+    async def test_file():
+        leak()
+
+    @pytest.mark.no_leaks
+    @pytest.mark.asyncio
+    async def test_task():
+        KEPT.append(asyncio.create_task(asyncio.sleep(100)))
+
+    @pytest.mark.no_leaks
+    @pytest.mark.asyncio
+    async def test_fixed():
+        server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+        server.close()
+        await server.wait_closed()
+        await asyncio.create_task(asyncio.sleep(0))
+
+    @pytest.mark.no_leaks(calls=10)
+    @pytest.mark.asyncio
+    async def test_rounds():
+        leak()
+"""
+
+
+def test_async_tests_are_judged_as_well(suite):
+    """With pytest-asyncio: a file, and a task that nobody awaits, but not the loop itself."""
+    pytest.importorskip("pytest_asyncio")
+    result = suite(ASYNC, "-p", "pytest_asyncio.plugin")
+    outcomes = result.parseoutcomes()
+    blamed = {
+        line.split("::")[1].split()[0]
+        for line in result.outlines
+        if "py::" in line and "leaks" in line
+    }
+    assert blamed == {"test_file", "test_task", "test_rounds"}, outcomes
+
+
+def test_it_works_under_xdist(suite):
+    """Each worker judges its own tests."""
+    pytest.importorskip("xdist")
+    code = """
+    def test_leaky():
+        leak()
+
+    @pytest.mark.parametrize("number", range(3))
+    def test_fixed(number):
+        open(os.devnull).close()
+    """
+    result = suite(code, "--check-leaks", "-p", "xdist.plugin", "-n", "2")
+    result.assert_outcomes(failed=1, passed=3)
+
+
+def test_the_leaks_fixture_watches_a_block_and_checks_a_function(suite):
+    """`with leaks:` allows nothing more to be open at its end; `leaks.check` judges growth."""
+    result = suite("""
+    def test_block(leaks):
+        before = open(os.devnull)
+        with leaks:
+            open(os.devnull).close()
+        assert [leak.kind for leak in leaks.open()] == ["file"]
+        before.close()
+        assert leaks.open() == ()
+
+    def test_block_leaks(leaks):
+        with leaks:
+            leak()
+
+    def test_function(leaks):
+        assert leaks.check(leak, calls=10).verdict == "leak"
+        assert leaks.check(lambda: open(os.devnull).close(), calls=10).verdict == "clean"
+    """)
+    result.assert_outcomes(failed=1, passed=2)
+    result.stdout.fnmatch_lines(["the block leaks 1 file"])
+
+
+def test_low_fd_limit_makes_a_leak_show_early(suite):
+    """Few descriptors are left in the test, and the limit is as before after it."""
+    result = suite(
+        """
+    import resource
+
+    def test_few(low_fd_limit):
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == low_fd_limit == 128
+        with pytest.raises(OSError, match="Too many open files"):
+            for _ in range(200):
+                leak()
+        KEPT.clear()
+
+    def test_many():
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 128
+    """,
+        "--low-fd-limit",
+        "128",
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_a_failing_test_is_not_blamed_for_what_its_traceback_holds(suite):
+    """Its own failure is what matters."""
+    result = suite(
+        """
+    def test_fails(tmp_path):
+        handle = open(os.devnull)
+        assert False
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(failed=1)
+
+
+def test_a_misspelt_argument_of_the_marker_is_said(suite):
+    """An unknown argument would otherwise check nothing."""
+    result = suite("""
+    @pytest.mark.no_leaks(cals=10)
+    def test_it():
+        pass
+    """)
+    assert result.ret != 0
+    assert "cals" in result.stdout.str() + result.stderr.str()

@@ -1,0 +1,230 @@
+"""`harness run` runs a program as Python would, and tells what it leaves open."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+LEAK = """\
+import os, sys
+KEPT = []
+def leak():
+    KEPT.append(open(os.devnull))
+for _ in range(int(sys.argv[1])):
+    leak()
+"""
+
+
+def start(*words, cwd, **options):
+    """Start `harness run` with these words in directory `cwd`."""
+    arguments = [sys.executable, "-m", "harness", "run", *map(str, words)]
+    root = str(Path(__file__).resolve().parents[1])
+    environment = {**os.environ, "PYTHONPATH": root}
+    return subprocess.Popen(
+        arguments, cwd=cwd, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,
+    )  # fmt: skip
+
+
+def run(*words, cwd, **options):
+    """Return the exit status, output and errors of `harness run` with these words."""
+    process = start(*words, cwd=cwd, **options)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Write a program into a directory of its own."""
+
+    def write(text, name="program.py"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_names_line_function_and_holder_at_exit(program, tmp_path):
+    """The leak is named by line and function, its caller and who holds it; the status is 0."""
+    path = program(LEAK)
+    status, _, err = run(path, 5, cwd=tmp_path)
+    assert status == 0
+    assert "5 resources open at exit" in err
+    assert "5 files opened at program.py:4 in leak" in err
+    assert "called from program.py:6 in <module>" in err
+    assert "held by __main__.KEPT (list, 5 items)" in err
+
+
+def test_says_nothing_is_open_for_the_fix(program, tmp_path):
+    """A program that closes what it opens leaves nothing, and passes --fail-on-leak."""
+    path = program("with open(__file__) as file:\n    file.read()\n")
+    status, _, err = run("--fail-on-leak", path, cwd=tmp_path)
+    assert (status, err.splitlines()[0][:33]) == (0, "[harness] 0 resources open at exi")
+
+
+SHOWN = "import sys; print(sys.argv, __name__, __file__, sys.path[0], __package__, __spec__)\n"
+
+
+def test_the_program_sees_what_it_would_see(program, tmp_path):
+    """Arguments, name, file, path and package are those that Python itself gives."""
+    path = program(SHOWN)
+    bare = subprocess.run(
+        [sys.executable, "program.py", "--report", "-x"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert run("program.py", "--report", "-x", cwd=tmp_path)[1] == bare.stdout
+    assert path.exists()
+
+
+def test_runs_a_module_as_python_does(program, tmp_path):
+    """With -m, a package's __main__ runs with the spec and arguments that Python gives it."""
+    (tmp_path / "package").mkdir()
+    program(
+        "import sys; print(sys.argv, __name__, __package__, __spec__.name)\n", "package/__main__.py"
+    )
+    bare = subprocess.run(
+        [sys.executable, "-m", "package", "a"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run("-m", "package", "a", cwd=tmp_path)[1] == bare.stdout != ""
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [("raise SystemExit(7)", 7), ("1 / 0", 1), ("import os; os._exit(3)", 3), ("", 0)],
+)
+def test_the_exit_status_is_the_programs(program, tmp_path, text, status):
+    """However the program ends, its status is the command's."""
+    assert run(program(text), cwd=tmp_path)[0] == status
+
+
+def test_ends_by_ctrl_c_as_python_does(program, tmp_path):
+    """An interrupted program dies of the signal, after its last dump."""
+    path = program("import sys, time\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    process = start(path, cwd=tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert "KeyboardInterrupt" in err and "open at exit" in err
+
+
+@pytest.mark.parametrize("text", ["open('missing')\n", "def f():\n    f()\nf()\n", "x = (\n"])
+def test_tracebacks_are_the_programs_alone(program, tmp_path, text):
+    """An uncaught exception is shown as without the command: no frame of ours is in it."""
+    path = program(text)
+    bare = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True)
+    status, _, err = run(path, cwd=tmp_path)
+    assert status == 1
+    assert err.startswith(bare.stderr.rpartition("\n  [Previous")[0] or bare.stderr)
+
+
+def test_fails_on_what_grew(program, tmp_path):
+    """With --fail-on-leak several of one line that are open give 1; one alone is no growth."""
+    path = program(LEAK)
+    assert run("--fail-on-leak", path, 5, cwd=tmp_path)[0] == 1
+    assert run("--fail-on-leak", path, 1, cwd=tmp_path)[0] == 0
+
+
+def test_dumps_when_descriptors_run_out(program, tmp_path):
+    """At "too many open files" the leak is named, though nothing can be opened any more."""
+    path = program("import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, (50, 50))\n" + LEAK)
+    status, _, err = run("--report", "last.json", path, 100, cwd=tmp_path)
+    dump = err.partition("Traceback")[0]
+    assert "open at 'too many open files'" in dump
+    assert "files opened at program.py:6 in leak" in dump
+    assert "OSError: [Errno 24]" in err
+    assert status == 1
+    assert json.loads((tmp_path / "last.json").read_text())["open"] > 30
+
+
+def test_dumps_once_at_a_threshold(program, tmp_path):
+    """Crossing the threshold dumps once, with what is open then."""
+    err = run("--threshold", 30, program(LEAK), 60, cwd=tmp_path)[2]
+    assert err.count("at the threshold of 30 descriptors") == 1
+    assert "60 resources open at exit" in err
+
+
+def test_dumps_on_a_signal(program, tmp_path):
+    """SIGUSR1 asks a running program what it has open."""
+    path = program(LEAK + "print('ready', flush=True)\ninput()\n")
+    process = start(path, 3, cwd=tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGUSR1)
+    assert process.stderr.readline().startswith("[harness] 3 resources open on SIGUSR1")
+    process.communicate("\n", timeout=30)
+
+
+def test_serves_what_is_open(program, tmp_path):
+    """Over HTTP a running program tells what it has open, and not what the server has."""
+    process = start("--http", 0, program(LEAK + "input()\n"), 3, cwd=tmp_path)
+    address = process.stderr.readline().split()[-1]
+    document = json.loads(urllib.request.urlopen(f"{address}json", timeout=30).read())
+    while document["open"] < 3:
+        document = json.loads(urllib.request.urlopen(f"{address}json", timeout=30).read())
+    page = urllib.request.urlopen(address, timeout=30).read().decode()
+    dump = urllib.request.urlopen(f"{address}goroutines", timeout=30).read().decode()
+    process.communicate("\n", timeout=30)
+    assert [(group["kind"], group["count"]) for group in document["groups"]] == [("file", 3)]
+    assert "program.py:4 in leak" in page
+    assert "goroutine 1 [" in dump
+    assert "debug-server" not in dump
+
+
+def test_traces_openings_and_closings(program, tmp_path):
+    """A trace has a line for each opening, and one for what has been closed since."""
+    path = program("kept = open(__file__)\nfor _ in range(3):\n    open(__file__).close()\n")
+    run("--trace", "trace.txt", path, cwd=tmp_path)
+    lines = (tmp_path / "trace.txt").read_text().splitlines()
+    assert sum(" + file" in line and line.endswith(":3 in <module>") for line in lines) == 3
+    assert sum(" - file" in line and line.endswith(":3 in <module>") for line in lines) == 3
+    assert sum(line.endswith(":1 in <module>") for line in lines) == 1
+
+
+@pytest.mark.parametrize("ending", ["json", "html", "txt"])
+def test_writes_a_report(program, tmp_path, ending):
+    """The last dump goes to a file in the format that its name asks for."""
+    run("--report", f"out.{ending}", program(LEAK), 2, cwd=tmp_path)
+    text = (tmp_path / f"out.{ending}").read_text()
+    assert text.startswith({"json": "{", "html": "<!doctype html>", "txt": "[harness] 2"}[ending])
+    assert "program.py" in text and "KEPT" in text
+
+
+def test_excludes(program, tmp_path):
+    """What matches a pattern is not reported and no leak."""
+    status, _, err = run("--fail-on-leak", "--exclude", "/dev/*", program(LEAK), 5, cwd=tmp_path)
+    assert (status, "0 resources open at exit" in err) == (0, True)
+
+
+def test_descriptors_have_the_numbers_they_would_have(program, tmp_path):
+    """Report, trace and server take none of the low numbers that the program would get."""
+    path = program("import os\nprint(os.open(os.devnull, os.O_RDONLY))\n")
+    bare = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True)
+    options = ("--report", "r.json", "--trace", "t.txt", "--http", 0)
+    assert run(*options, path, cwd=tmp_path)[1] == bare.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["missing.py"], "missing.py: no such file"),
+        (["-m", "missing"], "-m missing: no such module"),
+        (["--report", "out.pdf", "x.py"], "out.pdf: the ending must be one of .json, .html, .txt"),
+        (["--trace", "no/such/folder", "x.py"], "cannot be written: No such file"),
+        (["--threshold", "none", "x.py"], "none: give a whole number from 1 on"),
+        (["--http", "70000", "x.py"], "--http 70000: "),
+        ([], "nothing to run"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_line(tmp_path, words, said):
+    """A mistake of the user's gives status 2 and one line that says what to do."""
+    (tmp_path / "x.py").write_text("")
+    status, _, err = run(*words, cwd=tmp_path)
+    assert status == 2
+    assert said in err.splitlines()[-1]
+    assert "Traceback" not in err

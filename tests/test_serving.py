@@ -1,0 +1,254 @@
+"""The debug server answers at EMFILE, drops who asks nothing, and leaves nothing behind."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+from aiohttp import web
+from running import ROOT
+
+from harness import ports, server
+from harness.errors import UsageError
+from harness.probes import fds, tasks
+from harness.reserve import Reserve
+from harness.server import DebugServer
+
+GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+@contextmanager
+def serving(handler=None):
+    """Serve one page with a reserve; yield the server."""
+
+    async def hello(_request):
+        return web.Response(text="hello")
+
+    application = web.Application()
+    application.router.add_get("/", handler or hello)
+    reserve = Reserve()
+    made = DebugServer(ports.listen(0, "--port"), reserve, application)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        reserve.close()
+
+
+def ask(port, request=GET):
+    """Send a request; return all that comes back until the server closes."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as caller:
+        caller.sendall(request)
+        return b"".join(iter(lambda: caller.recv(4096), b""))
+
+
+def wait_for(condition, within_s=10):
+    """Wait until a condition holds."""
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_each_connection_carries_one_request():
+    """No descriptor waits for a next one."""
+    with serving() as made:
+        for _ in range(3):
+            answer = ask(made.port)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert b"Connection: close" in answer
+            assert answer.endswith(b"hello")
+        wait_for(lambda: made.connections() == 0)
+
+
+def test_it_takes_five_descriptors_and_gives_all_back():
+    """An event loop's three, the listening socket and the reserve: the guide's 8 less stdio."""
+    with serving():
+        pass
+    before, threads = fds.count(), threading.active_count()
+    with serving() as made:
+        assert fds.count() == before + 5
+        ask(made.port)
+        wait_for(lambda: fds.count() == before + 5)
+    assert fds.count() == before
+    assert threading.active_count() == threads
+
+
+def test_its_connections_are_known_so_that_they_can_be_left_out():
+    """The observer is not in the picture."""
+    with serving() as made:
+        before = fds.count()
+        with socket.create_connection(("127.0.0.1", made.port)):
+            wait_for(lambda: made.connections() == 1)
+            assert fds.count() == before + 2
+            other = tasks.other_than(server.NAME, made.loop)
+            assert tasks.count(other) == 1
+        wait_for(lambda: made.connections() == 0)
+
+
+def test_a_half_sent_request_is_dropped(monkeypatch):
+    """Who sends no whole request is let go, and the next is answered."""
+    monkeypatch.setattr(server, "REQUEST_WITHIN_S", 0.2)
+    with serving() as made:
+        with socket.create_connection(("127.0.0.1", made.port), timeout=10) as slow:
+            slow.sendall(GET[:20])
+            with pytest.raises(ConnectionResetError):
+                slow.recv(1) or reset()
+        wait_for(lambda: made.connections() == 0)
+        assert ask(made.port).endswith(b"hello")
+
+
+def reset():
+    """Take an orderly end of a dropped connection for what it is."""
+    raise ConnectionResetError
+
+
+def test_idle_connections_make_room():
+    """With more than 64 of them the oldest go; a request is answered all the same."""
+    with serving() as made:
+        address = "127.0.0.1", made.port
+        idle = [socket.create_connection(address, timeout=10) for _ in range(100)]
+        wait_for(lambda: made.connections() == server.MAX_CONNECTIONS)
+        assert ask(made.port).endswith(b"hello")
+        assert made.connections() <= server.MAX_CONNECTIONS
+        for caller in idle:
+            caller.close()
+        wait_for(lambda: made.connections() == 0)
+
+
+def test_a_request_that_is_being_answered_is_not_dropped_for_idle_ones():
+    """Whoever asked gets the answer."""
+    go_on = threading.Event()
+
+    async def slow(_request):
+        while not go_on.is_set():
+            await server.asyncio.sleep(0.01)
+        return web.Response(text="at last")
+
+    with serving(slow) as made:
+        address = "127.0.0.1", made.port
+        with socket.create_connection(address, timeout=10) as caller:
+            caller.sendall(GET)
+            wait_for(lambda: len(made._busy) == 1)
+            idle = [socket.create_connection(address, timeout=10) for _ in range(80)]
+            wait_for(lambda: made.connections() == server.MAX_CONNECTIONS)
+            go_on.set()
+            answer = b"".join(iter(lambda: caller.recv(4096), b""))
+        assert answer.endswith(b"at last")
+        for each in idle:
+            each.close()
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        b"\0\1\2\r\n\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\n\r\n",
+    ],
+    ids=["rubbish", "endless", "post"],
+)
+def test_rubbish_is_answered_and_the_next_request_too(request_text):
+    """With an error status, not with the server's end."""
+    with serving() as made:
+        with suppress(ConnectionResetError):
+            assert re.match(rb"HTTP/1\.\d 4\d\d", ask(made.port, request_text))
+        assert ask(made.port).endswith(b"hello")
+
+
+def test_ten_requests_with_no_descriptor_left():
+    """A process that has used up its limit is asked ten times, one after another."""
+    code = """
+import os, sys
+sys.path.insert(0, "tests")
+from test_serving import serving
+from harness.limits import limited
+from harness.probes import fds
+with serving() as made, limited(fds.count() + 20):
+    kept = []
+    try:
+        while True:
+            kept.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        print(made.port, error.errno, flush=True)
+    sys.stdin.readline()
+    try:
+        kept.append(os.open(os.devnull, os.O_RDONLY))
+        print("a descriptor was free")
+    except OSError as error:
+        print(error.errno)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        port, number = map(int, process.stdout.readline().split())
+        assert number == 24
+        for _ in range(10):
+            assert ask(port).endswith(b"hello")
+        time.sleep(0.1)
+        assert process.communicate("\n", timeout=30)[0] == "24\n"
+
+
+def test_a_lab_that_has_run_out_still_answers(place):
+    """`--hold` keeps it at its limit; its pages are there."""
+    started = place.start("--leaky", "--ulimit=64", "--rate=500", "--port=0", "--hold")
+    port = int(started.see(r"localhost:(\d+)")[1])
+    started.see("Errno 24")
+    started.see("anon_inode")
+    wait_for(lambda: fds.count(started.pid) == 64)
+    for _ in range(10):
+        page = GET.replace(b"GET /", b"GET /debug/pprof/")
+        assert ask(port, page).startswith(b"HTTP/1.1 200")
+    wait_for(lambda: fds.count(started.pid) == 64)
+    started.process.send_signal(2)
+    assert started.end().status == 130
+
+
+def test_only_the_loopback_interface_is_listened_on():
+    """What a run shows of itself is not for the network."""
+    with serving() as made:
+        listening = [
+            each.laddr.ip
+            for each in psutil.Process().net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN and each.laddr.port == made.port
+        ]
+    assert listening == ["127.0.0.1"]
+
+
+def test_a_port_in_use_names_who_holds_it():
+    """The process's name and pid."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        name = psutil.Process().name()
+        with pytest.raises(UsageError) as raised:
+            ports.listen(port, "--door")
+    assert str(raised.value) == (
+        f"--door {port}: in use by {name} (pid {os.getpid()}); "
+        "choose another with --door (0: any free port)"
+    )
+
+
+def test_an_address_that_is_not_ours_is_told():
+    """192.0.2.1 is for documentation (RFC 5737)."""
+    with pytest.raises(UsageError, match=r"--port 0: cannot listen on 192\.0\.2\.1: Cannot assign"):
+        ports.listen(0, "--port", "192.0.2.1")
+
+
+def test_no_descriptor_is_left_of_a_port_that_was_in_use():
+    """The socket that failed is closed."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        before = fds.count()
+        with pytest.raises(UsageError):
+            ports.listen(taken.getsockname()[1], "--port")
+        assert fds.count() == before
