@@ -229,6 +229,29 @@ class Row:
     improvement: Callable[[Run, Run], str]
 
 
+Behaviour = Callable[[ModuleType, Path], str | None]
+"""Puts a subject to one test of what it is for, in an empty folder of its own.
+
+Returns `None` where it does that, else one sentence for the learner: what is wrong, with the value
+that was seen, and what to do. The first line of its docstring says what it asks for.
+"""
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """How a learner's copy of the leaky twin is judged, besides what stays open.
+
+    `task` says in a sentence or two what the learner is faced with, without naming the cause.
+    `behaviours` are what the subject must still do; `operations` are made in each round of the
+    judgement, under a soft limit of `fd_limit` descriptors.
+    """
+
+    task: str
+    behaviours: Sequence[Behaviour]
+    operations: int = 10
+    fd_limit: int = 256
+
+
 @dataclass(frozen=True)
 class Lab:
     """A pair of twins and how to drive, show and judge them.
@@ -236,7 +259,7 @@ class Lab:
     `watch` is the gauge on the console line, `counters` follow it there; a leak may show in any of
     the gauges in `judged`. `descriptors_per_operation` is what one leaking operation costs at most,
     so that the run can raise its descriptor limit in time. `commands` may use {pid}, {port} and the
-    lab's options.
+    lab's options. `hints` are three: where to look, who holds it, the fix in words.
     """
 
     name: str
@@ -257,3 +280,4 @@ class Lab:
     views: Callable[[Run, Setting], Sequence[View]] = lambda _run, _setting: ()
     options: Sequence[Option] = ()
     hints: Sequence[str] = ()
+    exercise: Exercise | None = None
