@@ -17,8 +17,9 @@ def judge(samples: Sequence[Sample], gauge: Gauge) -> Verdict:
     """Judge whether `gauge` grows with the operations in `samples`.
 
     A leak grew between every two of at least three reports; stable is no growth between at least
-    two, or, between three, growth that paused and is too slow for a leak. The sample at the start does not count: what a program opens once (a pooled connection,
-    a cache) is open by the first report. Anything else is undecided, `leaking` is `None`.
+    two, or, between three, growth that paused and is too slow for a leak. The sample at the start
+    does not count: what a program opens once (a pooled connection, a cache) is open by the first
+    report. Anything else is undecided, `leaking` is `None`.
     """
     reports = [sample for sample in samples if sample.operations > 0]
     values = [sample.values.get(gauge) for sample in reports]
