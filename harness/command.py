@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from .errors import UsageError
 
-DONE, FOUND, USAGE, CLOSED_OUTPUT = 0, 1, 2, 141
+DONE, FOUND, USAGE, SIGNALLED, CLOSED_OUTPUT = 0, 1, 2, 128, 141
 
 
 def run(program: str, work: Callable[[], int]) -> int:
@@ -38,7 +38,6 @@ def _status_of(error: BaseException) -> int | None:
     from . import stops
 
     if stopped := stops.stopped_by(error):
-        stops.ignore_signals()
         return 128 + stopped.number
     is_output = isinstance(error, OSError) and error.errno in stops.OUTPUT_CLOSED
     return CLOSED_OUTPUT if is_output else None
@@ -53,6 +52,8 @@ def _written(status: int) -> int:
             stream and stream.flush()
         except OSError:
             stops.silence(stream)
+    if status > SIGNALLED:
+        stops.ignore_signals()
     return status
 
 

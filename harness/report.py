@@ -88,7 +88,7 @@ def group_by_origin(
     together: dict[object, list[Opened]] = defaultdict(list)
     for each in opened:
         together[each.kind, each.stack[:1], each.via].append(each)
-    alike = sorted(together.values(), key=len, reverse=True)
+    alike = sorted(together.values(), key=lambda group: (-len(group), group[0].kind))
     holders = _held_by(alike, find_holders) if find_holders else [()] * len(alike)
     return tuple(map(_group, alike, holders))
 

@@ -16,11 +16,11 @@ from typing import NoReturn, TextIO
 from harness.aside import moved_aside
 from harness.errors import UsageError
 from harness.holders import find_holders
+from harness.probes import fds
 from harness.program import Prepared, parse
 from harness.report import FindHolders, Report, as_text, group_by_origin, renderer_for
 from harness.trace import Trace
 from harness.tracker import Describe, Tracker
-from harness.tracking.descriptors import count_descriptors
 
 LEAKED, USAGE = 1, 2
 DESCRIPTION = """Run a Python program and tell which line opened what it leaves open, and who
@@ -96,7 +96,7 @@ class Session:
                 opened = describe()
                 if opened is not None:
                     self._trace.opened(opened)
-        if self._threshold is not None and count_descriptors() >= self._threshold:
+        if self._threshold is not None and (fds.count() or 0) >= self._threshold:
             threshold, self._threshold = self._threshold, None
             self.dump(f"at the threshold of {threshold} descriptors")
 

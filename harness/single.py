@@ -34,7 +34,7 @@ from .probes import fds, memory, tasks, threads
 from .reserve import Reserve
 from .runner import Pace, Runner, Step, refusal
 from .server import NAME, DebugServer
-from .stops import Stopped, stop
+from .stops import Stopped, stop, stop_between_callbacks
 from .terminal import Terminal
 from .tracker import Tracker
 from .workdir import workdir
@@ -224,6 +224,7 @@ async def _play_async(
     stage: Stage, context: AbstractAsyncContextManager[Workload], notices: list[str]
 ) -> Run:
     loop = asyncio.get_running_loop()
+    stop_between_callbacks(loop)
     if stage.options.lifeline:
         loop.add_reader(sys.stdin.fileno(), _parent_gone)
     clock = SystemClock()

@@ -3,13 +3,18 @@
 import errno
 import os
 import signal
+import time
 from types import FrameType
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop, Handle
 
 OUTPUT_CLOSED = (errno.EPIPE, errno.EIO)
 """What writing to a pipe without a reader gives, and to a terminal that has been closed."""
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LOOP_PATIENCE_S = 0.5
 
 
 class Stopped(SystemExit):
@@ -63,6 +68,30 @@ def stop_on_signals() -> None:
     """Let Ctrl-C, SIGTERM and SIGHUP raise `Stopped` in the main thread, once."""
     for ending in ENDING:
         signal.signal(ending, stop)
+
+
+def stop_between_callbacks(loop: "AbstractEventLoop") -> None:
+    """Let the same signals end `loop` between two of its callbacks.
+
+    What is raised between the making of a coroutine and its first step leaves it never awaited, and
+    Python says so on stderr. A signal that comes `LOOP_PATIENCE_S` after the first ends a loop that
+    is stuck in a callback wherever it is.
+    """
+    handed_over: Handle | None = None
+    since_s = 0.0
+
+    def hand_over(number: int, _frame: FrameType | None) -> None:
+        nonlocal handed_over, since_s
+        if handed_over is None and not loop.is_closed():
+            since_s = time.monotonic()
+            handed_over = loop.call_soon_threadsafe(stop, number)
+        elif handed_over is None or time.monotonic() - since_s > LOOP_PATIENCE_S:
+            if handed_over is not None:
+                handed_over.cancel()
+            stop(number)
+
+    for ending in ENDING:
+        signal.signal(ending, hand_over)
 
 
 def silence(stream: TextIO) -> None:

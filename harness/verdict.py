@@ -17,8 +17,9 @@ def judge(samples: Sequence[Sample], gauge: Gauge) -> Verdict:
     """Judge whether `gauge` grows with the operations in `samples`.
 
     A leak grew between every two of at least three reports; stable is no growth between at least
-    two. The sample at the start does not count: what a program opens once (a pooled connection,
-    a cache) is open by the first report. Anything else is undecided, `leaking` is `None`.
+    two, or, between three, growth that paused and is too slow for a leak. The sample at the start
+    does not count: what a program opens once (a pooled connection, a cache) is open by the first
+    report. Anything else is undecided, `leaking` is `None`.
     """
     reports = [sample for sample in samples if sample.operations > 0]
     values = [sample.values.get(gauge) for sample in reports]
@@ -46,8 +47,9 @@ def _growth_per_operation(reports: Sequence[Sample], values: Sequence[float]) ->
 
 def _leaking(values: Sequence[float], rate: float) -> bool | None:
     steps = [later - earlier for earlier, later in pairwise(values)]
-    if len(values) >= REPORTS_FOR_LEAK and min(steps) > 0 and rate >= MIN_GROWTH_PER_OPERATION:
-        return True
+    grew_always, is_slow = min(steps) > 0, rate < MIN_GROWTH_PER_OPERATION
+    if len(values) >= REPORTS_FOR_LEAK and grew_always != is_slow:
+        return grew_always
     return False if values[-1] <= values[0] else None
 
 

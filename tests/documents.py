@@ -9,6 +9,7 @@ and the programs in it that the document shows as `python file="NAME"`.
 """
 
 import fcntl
+import importlib
 import os
 import re
 import shlex
@@ -24,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```console(?P<words>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
 PROGRAM = re.compile(r'^```python file="(?P<name>[^"\n]+)"\n(?P<body>.*?)^```$', re.M | re.S)
+LAB_COMMAND = re.compile(r"python -m (?P<module>labs\.\w+)")
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 MASKS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?<=AFTER )[\d.]+s(?=\] operation)", "TIME"),
@@ -43,6 +45,7 @@ MASKS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"0x[0-9a-f]+", "ADDRESS"),
     (r"(?m)^Time: .*$", "Time: NOW"),
     (r"\(fd \d+\)|127.0.0.1:\d{5}", "END"),
+    (r"(?<=[:\]])(60[67]\d|808\d|\d{5})\b", "PORT"),
     (r"(?m)^ *\d+ (TIME|FIN)-WAIT.*\n", ""),
     (r"[ -]+", " "),
 )
@@ -68,8 +71,18 @@ class Block:
 
     @property
     def variants(self) -> list[str]:
-        """The variants that it runs alone."""
-        return [each for each in ("leaky", "fixed") if f"--{each}" in self.body + self.words]
+        """The variants of a lab that it runs."""
+        if "labs." not in self.body + self.words:
+            return []
+        alone = [each for each in ("leaky", "fixed") if f"--{each}" in self.body + self.words]
+        return alone or ["leaky", "fixed"]
+
+    @property
+    def names_a_port(self) -> bool:
+        """Tell whether what it runs has to know on which port a lab listens."""
+        return "while" in self.options or any(
+            word in command for command in self.commands for word in ("localhost:", "port")
+        )
 
     @property
     def commands(self) -> list[str]:
@@ -92,17 +105,37 @@ def documents() -> list[Path]:
     return [ROOT / "README.md", ROOT / "GUIDE.md", *sorted(ROOT.glob("resources/*.md"))]
 
 
-def run(block: Block) -> str:
-    """Return the block's body with each command's output as it is now."""
+def run(block: Block, any_ports: bool = False) -> str:
+    """Return the block's body with each command's output as it is now.
+
+    With `any_ports` a lab takes free ports where the block names none, so that blocks can run side
+    by side; without, it takes its default ports as the document shows.
+    """
+    free = any_ports and not block.names_a_port
     with ExitStack() as stack:
-        stack.enter_context(default_ports(block.variants or ("leaky", "fixed")))
+        stack.enter_context(default_ports([] if free else block.variants))
         environment = _environment()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="document-")))
         _furnish(folder, block.path)
         if "while" in block.options:
             environment["PID"] = stack.enter_context(_background(block, folder, environment))
         timeout_s = float(block.options.get("timeout", 30))
-        return "".join(_answered(each, folder, environment, timeout_s) for each in block.commands)
+        settings = folder, environment, timeout_s
+        return "".join(
+            f"$ {each}\n{_output(with_free_ports(each) if free else each, *settings)}"
+            for each in block.commands
+        )
+
+
+def with_free_ports(command: str) -> str:
+    """Return a lab's command line with each of its ports asked for as 0; others as they are."""
+
+    def add(found: re.Match[str]) -> str:
+        lab = importlib.import_module(found["module"]).LAB
+        flags = ["--port", *(option.flag for option in lab.options if option.is_port)]
+        return " ".join([found[0], *(f"{flag} 0" for flag in flags)])
+
+    return LAB_COMMAND.sub(add, command)
 
 
 def _furnish(folder: Path, document: Path) -> None:
@@ -119,7 +152,7 @@ def _environment() -> dict[str, str]:
     return os.environ | plain
 
 
-def _answered(command: str, folder: Path, environment: dict[str, str], timeout_s: float) -> str:
+def _output(command: str, folder: Path, environment: dict[str, str], timeout_s: float) -> str:
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
@@ -130,7 +163,7 @@ def _answered(command: str, folder: Path, environment: dict[str, str], timeout_s
         encoding="utf-8",
         timeout=timeout_s,
     )
-    return f"$ {command}\n{done.stdout}"
+    return done.stdout
 
 
 @contextmanager

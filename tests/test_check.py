@@ -143,6 +143,34 @@ def fixed():
     "ValueError.__traceback__ → parse() at",
 )
 
+CLOSE_ERROR = (
+    """
+import os
+UNFINISHED = []
+def pair():
+    reader, writer = os.pipe()
+    os.close(reader)
+    journal, subscriber = open("/dev/null"), os.fdopen(writer, "w")  # here
+    subscriber.write("a line that nobody will read")
+    UNFINISHED.append(journal)
+    return journal, subscriber
+def leaky():
+    journal, subscriber = pair()
+    try:
+        subscriber.close()
+        journal.close()
+    except BrokenPipeError: return
+    UNFINISHED.remove(journal)
+def fixed():
+    journal, subscriber = pair()
+    try:
+        with journal: subscriber.close()
+    except BrokenPipeError: UNFINISHED.remove(journal)
+""",
+    {"file"},
+    "UNFINISHED (list,",
+)
+
 GENERATOR = (
     """
 import contextlib
@@ -329,6 +357,7 @@ MISUSES = {
     "mkstemp_fd": MKSTEMP,
     "error_path": ERROR_PATH,
     "traceback_frames": TRACEBACK,
+    "close_error": CLOSE_ERROR,
     "generator_peek": GENERATOR,
     "logging_handlers": LOGGING,
     "cache": CACHE,

@@ -84,3 +84,35 @@ def test_a_signal_that_python_wrapped_is_found():
     except RuntimeError as error:
         assert stops.stopped_by(error) is stopped
     assert stops.stopped_by(RuntimeError("something else")) is None
+
+
+def test_an_event_loop_ends_between_two_callbacks():
+    """A signal between the making of a coroutine and its first step leaves nothing un-awaited."""
+    code = """
+import asyncio
+async def step():
+    print("stepped")
+async def main():
+    stops.stop_between_callbacks(asyncio.get_running_loop())
+    made = step()
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGINT)
+    await made
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    assert in_child(code) == (143, "stepped\n", "")
+
+
+def test_a_stuck_event_loop_ends_at_a_later_signal():
+    """Who presses Ctrl-C again after a while is not kept waiting by a callback without an end."""
+    code = """
+import asyncio
+stops.LOOP_PATIENCE_S = 0
+async def main():
+    stops.stop_between_callbacks(asyncio.get_running_loop())
+    while True:
+        signal.raise_signal(signal.SIGINT)
+asyncio.run(main())
+"""
+    assert in_child(code) == (130, "", "")

@@ -25,6 +25,7 @@ CASES = [
     pytest.param([58, 58, 58], False, id="a pool filled before the first report"),
     pytest.param([28, 48, 58, 58, 58], None, id="a plateau is not called a leak"),
     pytest.param([10, 30, 50, 10, 30, 50], None, id="a saw-tooth at its top"),
+    pytest.param([9, 10, 9, 10], False, id="one more at the end of a wobble"),
     pytest.param([50, 10, 30, 50, 10], False, id="a saw-tooth at its foot"),
     pytest.param([108, 90, 70], False, id="shrinking"),
     pytest.param([9, 10, 11], None, id="one in a hundred operations is too slow to tell"),

@@ -5,11 +5,9 @@ is what the descriptor is: its kind, and its place (a directory, or the other en
 """
 
 import errno
-import fcntl
 import os
 import resource
 import socket
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,20 +16,11 @@ from pathlib import Path
 
 from harness.pprof.await_chain import address
 from harness.pprof.profile import Frame, Profile, Sample, Stack, ValueType
+from harness.probes import fds
 from harness.probes.sockets import STATES
 
 Origins = Callable[[], Mapping[int, tuple[tuple[str, int, str], ...]]]
 """Tells by descriptor the stack that opened it: (file, line, function), the innermost first."""
-
-_SCAN_MAX = 65536
-_KINDS = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFCHR: "device",
-    stat.S_IFBLK: "device",
-    stat.S_IFIFO: "pipe",
-    stat.S_IFSOCK: "socket",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +40,7 @@ def descriptors() -> list[Descriptor]:
 
     With no descriptor left it still answers: then each number up to the limit is asked for.
     """
-    found = [each for number in _numbers() if (each := _descriptor(number)) is not None]
+    found = [each for number in fds.numbers() if (each := _descriptor(number)) is not None]
     served = {_port(each.own) for each in found if each.state == "LISTEN"}
     return [_at_server(each) if _port(each.own) in served else each for each in found]
 
@@ -106,41 +95,16 @@ def _sample(found: Descriptor, opened: tuple[tuple[str, int, str], ...]) -> Samp
     return Sample(stack, (1,), labels + ((("state", found.state),) if found.state else ()))
 
 
-def _numbers() -> list[int]:
-    try:
-        return [int(name) for name in os.listdir("/dev/fd")]
-    except OSError:  # none left to list them with
-        return list(range(min(limit(), _SCAN_MAX)))
-
-
 def _descriptor(number: int) -> Descriptor | None:
     try:
-        mode = os.fstat(number).st_mode
+        kind = fds.kind(number) or "anonymous"
     except OSError:  # the one that listed them, or closed meanwhile
         return None
-    kind = _KINDS.get(stat.S_IFMT(mode), "anonymous")
     if kind == "socket":
         return _socket(number) or Descriptor(number, kind, "socket", "")
-    target = _target(number)
+    target = fds.target(number) or "n/a"
     place = str(Path(target).parent) if target.startswith("/") else target
     return Descriptor(number, kind, target, place)
-
-
-def _target(number: int) -> str:
-    try:
-        return str(Path(f"/proc/self/fd/{number}").readlink())
-    except OSError:
-        return _target_by_fcntl(number)
-
-
-def _target_by_fcntl(number: int) -> str:
-    """Return the path on macOS, `n/a` where nobody knows it (see fcntl(2), F_GETPATH)."""
-    command = getattr(fcntl, "F_GETPATH", None)
-    try:
-        found = fcntl.fcntl(number, command, bytes(1024)) if command is not None else b""
-    except OSError:
-        found = b""
-    return found.rstrip(b"\0").decode(errors="replace") or "n/a"
 
 
 def _socket(number: int) -> Descriptor | None:

@@ -1,11 +1,25 @@
 """How many descriptors a process has open, and what they are."""
 
+import errno
+import fcntl
 import os
+import resource
 import stat
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+KINDS = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "directory",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+}
+MOST_SCANNED = 65_536
+PATH_MAX = 1024
 
 
 def count(pid: int | None = None, proc: str = "/proc") -> int | None:
@@ -38,16 +52,60 @@ def _count_without_proc(pid: int | None, dev_fd: str = "/dev/fd") -> int | None:
         return None
 
 
-def targets(proc: str = "/proc") -> Iterator[tuple[int, str]]:
-    """Yield each open descriptor of this process with its target: a path, or `socket:[…]` etc.
+def numbers(proc: str = "/proc") -> list[int]:
+    """Return the numbers of this process's open descriptors; the listing's own may be among them.
 
-    Where there is no /proc the target is the kind that `fstat` tells.
+    When no descriptor is left for the listing itself, every number below the limit is returned.
+
+    Raises:
+        OSError: the folder cannot be listed for another reason.
     """
-    where = folder(proc)
-    for number in sorted(int(name) for name in os.listdir(where)):
-        target = _target(where, number)
-        if target is not None:
-            yield number, target
+    try:
+        return sorted(int(name) for name in os.listdir(folder(proc)))
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return list(range(min(soft, MOST_SCANNED)))
+
+
+def target(number: int, proc: str = "/proc") -> str:
+    """Return what a descriptor leads to: a path, or `socket:[…]` and the like; empty: not known.
+
+    On macOS `fcntl` tells the path (fcntl(2), F_GETPATH).
+    """
+    try:
+        return os.readlink(f"{proc}/self/fd/{number}")
+    except OSError:
+        return _target_by_fcntl(number)
+
+
+def _target_by_fcntl(number: int) -> str:
+    command = getattr(fcntl, "F_GETPATH", None)
+    try:
+        found = fcntl.fcntl(number, command, bytes(PATH_MAX)) if command is not None else b""
+    except OSError:
+        return ""
+    return found.rstrip(b"\0").decode(errors="replace")
+
+
+def kind(number: int) -> str:
+    """Return the type of file that `fstat` tells; empty for epoll and others that have none.
+
+    Raises:
+        OSError: the descriptor is not open.
+    """
+    return KINDS.get(stat.S_IFMT(os.fstat(number).st_mode), "")
+
+
+def targets(proc: str = "/proc") -> Iterator[tuple[int, str]]:
+    """Yield each open descriptor of this process with its target, or with its kind and a colon."""
+    for number in numbers(proc):
+        try:
+            known = kind(number)
+        except OSError:  # the listing's own, or closed meanwhile
+            continue
+        yield number, target(number, proc) or f"{known or 'other'}:"
 
 
 def folder(proc: str = "/proc") -> str:
@@ -55,34 +113,11 @@ def folder(proc: str = "/proc") -> str:
     return f"{proc}/self/fd" if Path(proc, "self", "fd").is_dir() else "/dev/fd"
 
 
-def _target(where: str, number: int) -> str | None:
-    """Return what a descriptor leads to; `None`: it was the listing's own and is closed."""
-    try:
-        return os.readlink(f"{where}/{number}")
-    except OSError:
-        return _kind(number)
-
-
-KINDS = {
-    stat.S_IFSOCK: "socket",
-    stat.S_IFIFO: "pipe",
-    stat.S_IFCHR: "device",
-    stat.S_IFREG: "file",
-}
-
-
-def _kind(number: int) -> str | None:
-    try:
-        return KINDS.get(stat.S_IFMT(os.fstat(number).st_mode), "other") + ":"
-    except OSError:
-        return None
-
-
 def by_directory() -> Mapping[str, int]:
     """Count this process's open descriptors by the directory or kind of their targets."""
-    return Counter(place(target) for _, target in targets())
+    return Counter(place(found) for _, found in targets())
 
 
-def place(target: str) -> str:
+def place(found: str) -> str:
     """Return a target's directory, or its kind where it is no path: `socket`, `anon_inode`."""
-    return str(Path(target).parent) if target.startswith("/") else target.partition(":")[0]
+    return str(Path(found).parent) if found.startswith("/") else found.partition(":")[0]

@@ -1,4 +1,4 @@
-"""The HTTP lab is as clean as the file lab, though an event loop, an upstream and a pool end too."""
+"""The HTTP lab ends as cleanly as the file lab, with an event loop, an upstream and a pool."""
 
 import signal
 import subprocess

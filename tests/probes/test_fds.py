@@ -129,6 +129,16 @@ def test_without_proc_targets_are_kinds(tmp_path):
         assert fds.place(targets[plug.fileno()]) == "socket"
 
 
+def test_what_is_open_is_told_with_no_descriptor_left(tmp_path):
+    """Listing takes a descriptor; without one every number below the limit is asked."""
+    path = tmp_path / "last.txt"
+    with path.open("w") as file, limited(file.fileno() + 1):
+        spare = []
+        with pytest.raises(OSError, match="Too many"):
+            spare += iter(lambda: os.dup(0), None)
+        assert dict(fds.targets())[file.fileno()] == str(path)
+
+
 @pytest.mark.parametrize(
     ("target", "place"),
     [
