@@ -38,11 +38,14 @@ class Evidence:
     def groups(self) -> tuple[Group, ...]:
         """Return what is open, grouped by origin and holder; the subject's own groups first.
 
+        Of groups of one size those that the subject itself holds come first: a task before the
+        socket that its frame holds, which the event loop knows too.
+
         One look at a time: two would find each other among the holders.
         """
         with self._looking, self._tracker.unwatched(), self._lend():
             found = group_by_origin(self._tracker.open_resources(), WHOLE_PATHS)
-        return tuple(sorted(found, key=lambda group: not self._is_subjects(group)))
+        return tuple(sorted(found, key=self._rank))
 
     def lines(self) -> tuple[str, ...]:
         """Return where the largest suspect group was opened, and what holds it."""
@@ -64,6 +67,10 @@ class Evidence:
             for group in self.groups()
         ]
 
+    def _rank(self, group: Group) -> tuple[bool, int, bool]:
+        is_own_holder = any(own_parts(path, self._subject) for path in group.held_by[:1])
+        return not self._is_subjects(group), -group.count, not is_own_holder
+
     def _is_subjects(self, group: Group) -> bool:
         return any(file == self._subject.__file__ for file, _, _ in group.stack)
 
@@ -78,10 +85,15 @@ def from_subject(path: str, subject: ModuleType) -> str:
 
     What comes before is how the run itself holds what it runs.
     """
+    return shortened(ARROW.join(own_parts(path, subject) or path.split(ARROW)))
+
+
+def own_parts(path: str, subject: ModuleType) -> list[str]:
+    """Return the parts of a path from the first that names what `subject` defines, or none."""
     parts = path.split(ARROW)
     names = _defined_in(subject)
     own = [at for at, part in enumerate(parts) if part.partition(".")[0] in names]
-    return shortened(ARROW.join(parts[own[0] if own else 0 :]))
+    return parts[own[0] :] if own else []
 
 
 def _defined_in(subject: ModuleType) -> set[str]:

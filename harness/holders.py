@@ -99,6 +99,8 @@ class _Search:
         self._positions = list(live)
         self.nodes: list[object] = []
         self.parents: list[int] = []
+        self._awaited: list[tuple[object, int]] = []
+        self._follows_loops = False
         self.number: dict[int, int] = dict.fromkeys(_hidden(), _HIDDEN)
         for own in (self, self.wanted, self.nodes, self.parents, self.number):
             self.number[id(own)] = _HIDDEN
@@ -107,11 +109,14 @@ class _Search:
         """Reach what is wanted: from modules, then frames, else from threads, else from nothing.
 
         Modules come before frames altogether: what both hold is kept by the module, the frame
-        will return.
+        will return. What an event loop holds only until something happens comes after both: a task
+        that waits is there because somebody keeps it, or else because of the loop.
         """
         self._spread([*sorted(_modules(), key=is_library_root), _registry()])
         self._spread(sorted(_running_frames(self._asked), key=is_library_root))
         self.number.setdefault(id(self._asked), _HIDDEN)
+        if self._missing():
+            self._go_on_from_loops()
         if self._missing():
             for root, children in (*_running_threads(), _signal_handlers()):
                 self._adopt(root, children)
@@ -128,6 +133,13 @@ class _Search:
         for root in roots:
             if id(root) not in self.number:
                 self._add(root, _NO_PARENT)
+        self._grow(first)
+
+    def _go_on_from_loops(self) -> None:
+        first, self._follows_loops = len(self.nodes), True
+        for awaited, parent in self._awaited:
+            if id(awaited) not in self.number:
+                self._add(awaited, parent)
         self._grow(first)
 
     def _adopt(self, root: Locals, children: Iterable[object]) -> None:
@@ -147,10 +159,14 @@ class _Search:
     def _grow(self, first: int) -> None:
         """Breadth first: the list of nodes is its own queue, and grows while it is read."""
         nodes, parents, number = self.nodes, self.parents, self.number
+        follows_loops = self._follows_loops
         current = first
         while current < len(nodes):
             for child in _referents(nodes[current]):
                 if id(child) not in number and type(child) not in _ATOMS:
+                    if not follows_loops and _is_awaited(child):
+                        self._awaited.append((child, current))
+                        continue
                     number[id(child)] = len(nodes)
                     nodes.append(child)
                     parents.append(current)
@@ -244,6 +260,14 @@ def _referents(node: object) -> list[object]:
     once futures were awaited, for its list of spare objects is then a ring.
     """
     return [vars(node)] if isinstance(node, types.ModuleType) else gc.get_referents(node)
+
+
+def _is_awaited(node: object) -> bool:
+    """Tell what an event loop holds until something happens: a registration, a task's next step."""
+    kind = type(node)
+    if kind is types.BuiltinMethodType:
+        return bool(node.__name__ == "task_wakeup")  # type: ignore[attr-defined]
+    return kind.__name__ == "SelectorKey"
 
 
 def _joints(chain: list[int], nodes: list[object]) -> range:

@@ -88,9 +88,14 @@ def group_by_origin(
     together: dict[object, list[Opened]] = defaultdict(list)
     for each in opened:
         together[each.kind, each.stack[:1], each.via].append(each)
-    alike = sorted(together.values(), key=lambda group: (-len(group), group[0].kind))
+    alike = sorted(together.values(), key=_rank)
     holders = _held_by(alike, find_holders) if find_holders else [()] * len(alike)
     return tuple(map(_group, alike, holders))
+
+
+def _rank(alike: list[Opened]) -> tuple[int, bool, str]:
+    """The most first; of as many, those that a hook saw, by kind."""
+    return -len(alike), not alike[0].stack, alike[0].kind
 
 
 def _group(alike: list[Opened], held_by: tuple[str, ...]) -> Group:

@@ -5,6 +5,7 @@ import atexit
 import functools
 import gc
 import logging
+import re
 import socket
 import threading
 import weakref
@@ -195,6 +196,28 @@ def test_a_blocked_thread_holds_what_its_stack_holds():
     finally:
         release.set()
         refs[0]().join()
+
+
+def test_what_waits_is_held_by_who_keeps_it_rather_than_by_its_loop():
+    """A socket that a task reads from: the local set that keeps the task comes before the loop."""
+
+    async def read(reader):
+        await reader.readline()
+
+    async def main():
+        ours, theirs = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=ours)
+        following = {asyncio.create_task(read(reader))}
+        await asyncio.sleep(0)
+        held = find_holders([*following])
+        for task in following:
+            task.cancel()
+        writer.close()
+        theirs.close()
+        return held
+
+    (held,) = asyncio.run(main())
+    assert re.search(r"local following \(set, 1 item\) → task '.*' in .*read\(\)", held.paths[0])
 
 
 def test_a_set_of_tasks_is_named_and_else_the_task_itself(tmp_path):

@@ -1,0 +1,176 @@
+"""Lab 16: a job runner keeps the threads of every job. `python -m labs.executor_registry`."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from fixed import executor_registry as fixed
+from harness import table
+from harness.cli import main
+from harness.gauges import OPEN_FDS, THREADS
+from harness.model import Exercise, Gauge, Lab, Setting, Workload
+from leaky import executor_registry as leaky
+
+JOBS = Gauge("app_jobs_total", "Jobs done", "Jobs done")
+PATIENCE_S = 0.5
+
+
+@contextmanager
+def workload(subject: ModuleType, _setting: Setting) -> Iterator[Workload]:
+    """Run one job per operation; at the end cancelling each ends the threads that are left."""
+    runner = subject.JobRunner()
+    done = 0
+
+    def run(job: int) -> object:
+        nonlocal done
+        lengths = runner.run(job, len, [f"page {job}", "index"])
+        done += 1
+        return lengths
+
+    try:
+        yield Workload(run, {JOBS: lambda: done})
+    finally:
+        for job in range(done):
+            runner.cancel(job)
+
+
+def results_come_in_order(subject: ModuleType, _directory: Path) -> str | None:
+    """Each item's result is returned, in the items' order."""
+    got = subject.JobRunner().run(1, len, ["aaa", "", "bb"])
+    return (
+        None if got == [3, 0, 2] else f"run gave {got} for ['aaa', '', 'bb'] and len, not [3, 0, 2]"
+    )
+
+
+def items_are_worked_on_together(subject: ModuleType, _directory: Path) -> str | None:
+    """Two items of a job are worked on at the same time."""
+    together = threading.Barrier(subject.WORKERS)
+
+    def work(_item: str) -> int:
+        return together.wait(PATIENCE_S)
+
+    try:
+        subject.JobRunner().run(1, work, ["a", "b"])
+    except threading.BrokenBarrierError:
+        return f"{subject.WORKERS} items were not worked on at the same time; keep the threads"
+    return None
+
+
+def errors_reach_the_caller(subject: ModuleType, _directory: Path) -> str | None:
+    """What the work raises, run raises; the failed job's threads end too."""
+    before = threading.active_count()
+    for job in range(3):
+        try:
+            subject.JobRunner().run(job, int, ["1", "one"])
+        except ValueError:
+            continue
+        return "run(int, ['1', 'one']) raised no ValueError; let its caller see the error"
+    return _left_over(before, "3 jobs that failed", "the executor must be ended on that path too")
+
+
+def threads_end_with_their_job(subject: ModuleType, _directory: Path) -> str | None:
+    """A job that is done has no threads, though the runner goes on."""
+    before = threading.active_count()
+    runner = subject.JobRunner()
+    for job in range(4):
+        runner.run(job, len, ["a", "b"])
+    return _left_over(before, "4 jobs that are done", "end each executor before run returns")
+
+
+def _left_over(before: int, what: str, then: str) -> str | None:
+    """Say how many threads are left that were not there `before`, when they had time to end."""
+    deadline_s = time.monotonic() + PATIENCE_S
+    while (left := threading.active_count() - before) > 0 and time.monotonic() < deadline_s:
+        time.sleep(0.002)
+    return f"{left} threads are left of {what}; {then}" if left > 0 else None
+
+
+def one_job_can_be_cancelled(subject: ModuleType, _directory: Path) -> str | None:
+    """cancel stops what a running job has not begun, and no other job."""
+    runner, go, submitted = subject.JobRunner(), threading.Event(), threading.Event()
+    outcome: Future[Any] = Future()
+
+    def items() -> Iterator[str]:
+        yield from ["a"] * 8
+        submitted.set()
+
+    def work(item: str) -> int:
+        go.wait(PATIENCE_S)
+        return len(item)
+
+    def run() -> None:
+        try:
+            outcome.set_result(runner.run(1, work, items()))
+        except BaseException as error:  # noqa: BLE001 - whatever the copy raises is looked at
+            outcome.set_result(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    submitted.wait(PATIENCE_S)
+    runner.cancel(1)
+    go.set()
+    if not isinstance(got := outcome.result(2 * PATIENCE_S), CancelledError):
+        return f"a job that was cancelled gave {got!r}; cancel must find it while it runs"
+    try:
+        return results_come_in_order(subject, _directory) or _runs_on(runner)
+    except RuntimeError as error:
+        return f"after one job was cancelled the next failed: {error}; give each its own threads"
+
+
+def _runs_on(runner: Any) -> str | None:  # noqa: ANN401 - of any copy
+    return None if runner.run(2, len, ["a"]) == [1] else "the job after a cancelled one went wrong"
+
+
+LAB = Lab(
+    name="executor_registry",
+    title="Executors that are kept",
+    leaky=leaky,
+    fixed=fixed,
+    workload=workload,
+    watch=THREADS,
+    counters=(JOBS,),
+    judged=(THREADS,),
+    warning="Thread leak detected!",
+    all_clear="Threads stable",
+    rate_hz=20,
+    descriptors_per_operation=0,
+    rows=(
+        table.gauge_row(THREADS),
+        table.gauge_row(JOBS),
+        table.gauge_row(OPEN_FDS),
+        table.MEMORY,
+        table.RISK,
+    ),
+    commands=(
+        "ps -o nlwp= -p {pid}",
+        "curl 'http://localhost:{port}/debug/pprof/goroutine?debug=1' | head -20",
+    ),
+    hints=(
+        "No descriptor grows: look at the threads; goroutine?debug=1 groups them by their stacks.",
+        "JobRunner._pools holds every job's executor, and an executor that is held keeps threads.",
+        "End the executor where the job ends, also when it fails: `with ThreadPoolExecutor(...)`; "
+        "and take it out of _pools.",
+    ),
+    exercise=Exercise(
+        task=(
+            "The runner splits jobs over threads, and a job can be cancelled while it runs. After "
+            "a day the service is slow and then fails with: can't start new thread."
+        ),
+        behaviours=(
+            results_come_in_order,
+            items_are_worked_on_together,
+            errors_reach_the_caller,
+            threads_end_with_their_job,
+            one_job_can_be_cancelled,
+        ),
+    ),
+)
+
+if __name__ == "__main__":
+    sys.exit(main(LAB, "labs.executor_registry"))
