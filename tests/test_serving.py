@@ -2,12 +2,13 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import psutil
 import pytest
@@ -252,3 +253,27 @@ def test_no_descriptor_is_left_of_a_port_that_was_in_use():
         with pytest.raises(UsageError):
             ports.listen(taken.getsockname()[1], "--port")
         assert fds.count() == before
+
+
+def test_thousands_of_idle_connections_do_not_disturb_a_lab(place):
+    """Its counts stay exact, they are not in its picture, and its pages answer all the while."""
+    started = place.start("--fixed", "--rate=100", "--report-every=0.5", "--forever", "--port=0")
+    address = "127.0.0.1", int(started.see(r"localhost:(\d+)")[1])
+    started.see("START")
+    with ExitStack() as idle:
+        for number in range(2000):
+            idle.enter_context(socket.create_connection(address, timeout=10))
+            if number % 400 == 399:
+                page = ask(address[1], GET.replace(b"GET /", b"GET /debug/pprof/"))
+                assert page.startswith(b"HTTP/1.1 200")
+        started.see("AFTER 1.5s")
+        started.process.send_signal(signal.SIGTERM)
+        run = started.end()
+    on_time = run.out.partition("Interrupted")[0].splitlines()
+    lines = [line for line in on_time if line.startswith("[AFTER")]
+    expected = [
+        f"[AFTER {number / 2:g}s] Open FDs: 8  |  Files opened: {n}  |  Files closed: {n}"
+        for number, n in enumerate(range(50, 50 * len(lines) + 1, 50), 1)
+    ]
+    assert lines == expected
+    assert (run.status, run.err) == (143, "")
