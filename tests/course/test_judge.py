@@ -12,7 +12,11 @@ LEAKY = (ROOT / "leaky" / "file_leak.py").read_text(encoding="utf-8")
 FIXED = (ROOT / "fixed" / "file_leak.py").read_text(encoding="utf-8")
 WRITE = "            file.write(records)\n"
 MISUSES = {
-    "syntax error": ("def recent(self)", "def recent(self", r"copy\.py:28: .*: def recent\(self -> list"),
+    "syntax error": (
+        "def recent(self)",
+        "def recent(self",
+        r"copy\.py:28: .*: def recent\(self -> list",
+    ),
     "import error": ("RECENT = 20", "RECENT = missing", r"copy\.py:10 .*NameError: name 'missing'"),
     "exit at import": ("RECENT = 20", "raise SystemExit(3)", r"importing it called sys\.exit at "),
     "class gone": ("class LogAggregator", "class Other", r"LogAggregator is missing"),
