@@ -22,6 +22,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import ModuleType
 
+from harness.errors import UsageError
 from harness.limits import limited, set_soft
 from harness.mine import load
 from harness.model import Behaviour, Lab
@@ -45,11 +46,17 @@ def main() -> None:
     """Do as the orders say: `lab`, paths of `copies`, the `folder` for answers.
 
     Answers are files there: `reference.json`, and for each copy, by its position, `N.drive.json`
-    and `N.behave.json`, with `N.ended.json` for the exit codes and `N.output` for what it printed.
+    and `N.behave.json`, with `N.ended.json` for the exit codes and `N.drive.output` for what it
+    printed; or `refused.json`, if the lab cannot be judged.
     """
     orders = json.loads(sys.argv.pop())
-    lab = catalogue.load(orders["lab"])
     folder = Path(orders["folder"])
+    try:
+        lab = catalogue.load(orders["lab"])
+        exercise(lab)
+    except UsageError as error:
+        (folder / "refused.json").write_text(json.dumps(str(error)), encoding="utf-8")
+        return
     gc.freeze()  # what is there by now needs no collecting in any fork
     reference = _started(partial(_drive_fixed, lab, folder), folder, "reference")
     for number, copy in enumerate(map(Path, orders["copies"])):
@@ -59,6 +66,7 @@ def main() -> None:
         (folder / f"{number}.ended.json").write_text(json.dumps(codes), encoding="utf-8")
         if number == 0:
             _import_once(folder / "reference.modules.json")
+    reference.kill()
 
 
 def _import_once(file: Path) -> None:
@@ -103,8 +111,9 @@ def _run(work: Work, folder: Path, name: str) -> None:
     def answer(document: object) -> None:
         set_soft(math.inf)
         sys.stdout.flush()
-        file = folder / f"{name}.json"
-        file.write_text(json.dumps(document), encoding="utf-8")
+        part = folder / f"{name}.part"
+        part.write_text(json.dumps(document), encoding="utf-8")
+        part.replace(folder / f"{name}.json")
         broken = isinstance(document, dict) and document["broken"]
         os._exit(
             BROKEN if broken else 0
