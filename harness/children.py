@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+STDERR = 2
 _CODE = "import sys; sys.path.append({root!r}); from {module} import main; main()"
 
 
@@ -22,7 +23,7 @@ def run_child(module: str, orders: Mapping[str, object], timeout_s: float) -> in
     code = _CODE.format(root=root, module=module)
     command = [sys.executable, "-c", code, json.dumps(orders)]
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
+        command, stdin=subprocess.DEVNULL, stdout=STDERR, start_new_session=True
     )
     try:
         return child.wait(timeout_s)

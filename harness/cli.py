@@ -22,7 +22,7 @@ OFFSETS = {Variant.LEAKY: 0, Variant.FIXED: 1, Variant.MINE: 2}
 FORMATS = ("github", "grid", "plain", "html", "json")
 SERVER_PORT = Option(
     "--port",
-    "port of the debug server; 0: any free one (6060 leaky, 6061 fixed)",
+    "port of the debug server; 0: any free one (6060 leaky, 6061 fixed, 6062 mine)",
     "--leaky --port 7070",
     default=6060,
     is_port=True,
@@ -46,6 +46,7 @@ EXAMPLES = (
     ("", "leaky and fixed at once, then the comparison"),
     ("--leaky", "the leak alone"),
     ("--fixed", "its fix alone"),
+    ("--mine", "your copy in workbook/; python -m labs start makes one"),
     ("--fixed --duration 4", "for 4 seconds"),
     ("--leaky --forever", "until Ctrl-C"),
     ("--fixed --rate 2000", "2000 operations a second"),
@@ -136,7 +137,11 @@ def parser(lab: Lab, program: str) -> Parser:
 
 def _add_variants(made: Parser) -> None:
     variants = made.add_mutually_exclusive_group()
-    for variant, what in ((Variant.LEAKY, "the leak alone"), (Variant.FIXED, "its fix alone")):
+    for variant, what in (
+        (Variant.LEAKY, "the leak alone"),
+        (Variant.FIXED, "its fix alone"),
+        (Variant.MINE, "your copy alone, from the folder workbook"),
+    ):
         variants.add_argument(
             f"--{variant}", dest="variant", action="store_const", const=variant, help=what
         )

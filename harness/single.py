@@ -19,7 +19,7 @@ from signal import SIGHUP
 from types import ModuleType
 from typing import Any
 
-from . import limits
+from . import limits, mine
 from .cli import COMMON, EXHAUSTED, SERVER_PORT, TRACEMALLOC, ULIMIT, Options
 from .clock import SystemClock
 from .command import DONE
@@ -103,7 +103,7 @@ def run_one(lab: Lab, variant: Variant, options: Options) -> int:
 
     Raises UsageError before anything is printed where the run cannot be made as asked.
     """
-    subject = {Variant.LEAKY: lab.leaky, Variant.FIXED: lab.fixed}[variant]
+    subject = _subject(lab, variant)
     tracker = Tracker()
     with ExitStack() as stack:
         notices = [_raise_limit(lab, variant, options), _warn_of_remote(options)]
@@ -113,6 +113,12 @@ def run_one(lab: Lab, variant: Variant, options: Options) -> int:
         _trace_memory(int(options.value(TRACEMALLOC, variant) or 0))
         run = _play(stage, subject, [notice for notice in notices if notice])
     return EXHAUSTED if run.exhaustion else DONE
+
+
+def _subject(lab: Lab, variant: Variant) -> ModuleType:
+    if variant is Variant.MINE:
+        return mine.load(mine.path_of(lab.name), lab.leaky)
+    return lab.leaky if variant is Variant.LEAKY else lab.fixed
 
 
 @contextmanager

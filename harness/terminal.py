@@ -6,6 +6,7 @@ from typing import TextIO
 IN_ASCII = {
     "⚠️  ": "[!] ",
     "✓": "[ok]",
+    "✗": "[x]",
     "✅ ": "",
     "❌ ": "",
     "🔴 ": "",

@@ -177,6 +177,11 @@ class Drive:
         raise Broken(told(f"operation {number + 1}", error, self._file))
 
     def _showed(self, result: Result, tracker: Tracker) -> Driven:
+        if not result.leaks and result.calls < Plan.rounds * self._exercise.operations:
+            raise Broken(
+                f"operation {len(self._results) + 1} used up all {self._exercise.fd_limit} "
+                "descriptors, and gave them back: open one at a time"
+            )
         with limited(math.inf):  # to look at what is open takes descriptors
             return Driven(
                 operations=result.calls,

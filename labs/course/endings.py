@@ -2,12 +2,13 @@
 
 import os
 import signal
+import sys
 from types import TracebackType
 
 from harness.errors import UsageError
 from harness.report import place
 
-from .alarm import Hung
+from .alarm import Hung, line_of
 
 
 class Broken(Exception):
@@ -71,10 +72,6 @@ def watch_forks(file: str, forks: list[str]) -> None:
 
     A forked copy would go on as if it were the judge.
     """
-    import sys
-
-    from .alarm import line_of
-
     place_of_fork = [""]
 
     def before() -> None:

@@ -14,8 +14,8 @@ from harness.errors import UsageError
 
 from .endings import of_process
 
-LIMIT_S = 20.0
-"""For a copy whose process can only be ended from outside."""
+LIMIT_S = 12.0
+"""For each copy: whoever judges them ends one that takes longer, long before this."""
 HOARD = 8
 """A pool of a few is a design; who holds so many more than the fixed twin has not let go."""
 MOST_SHOWN = 3
@@ -45,7 +45,8 @@ def judge(lab: str, copies: Sequence[Path]) -> list[Judgement]:
     """Judge each of `copies` of the leaky twin of `lab`, in a child process.
 
     Raises:
-        UsageError: the lab itself is broken: its fixed twin could not be driven.
+        UsageError: the lab cannot be judged: it has no exercise, a library is missing, or its own
+            fixed twin could not be driven.
     """
     with tempfile.TemporaryDirectory(prefix="leak-lab-check-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -55,14 +56,16 @@ def judge(lab: str, copies: Sequence[Path]) -> list[Judgement]:
             "folder": str(folder),
         }
         status = run_child("labs.course.judged", orders, LIMIT_S * len(copies))
-        return [_judgement(folder, number, status) for number in range(len(copies))]
+        if status is not None and status > 0:
+            raise UsageError("labs.course.judged failed; the lines above say why")
+        if refused := _read(folder / "refused.json"):
+            raise UsageError(refused)
+        return [_judgement(folder, number) for number in range(len(copies))]
 
 
-def _judgement(folder: Path, number: int, status: int | None) -> Judgement:
+def _judgement(folder: Path, number: int) -> Judgement:
     ended = _read(folder / f"{number}.ended.json")
     driven = _read(folder / f"{number}.drive.json")
-    if ended is None and driven is None and status is not None and status > 0:
-        raise UsageError("the judging process failed; the lines above say why")
     if ended is None:
         return Judgement((("it ended the process that judges it; leave other processes alone",),))
     printed = _printed(folder / f"{number}.drive.output")

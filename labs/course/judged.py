@@ -6,6 +6,7 @@ does to its process is done to nobody else.
 """
 
 import gc
+import importlib
 import json
 import math
 import multiprocessing
@@ -13,25 +14,29 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import ModuleType
 
+from harness.errors import UsageError
 from harness.limits import limited, set_soft
 from harness.mine import load
 from harness.model import Behaviour, Lab
 
 from . import catalogue
-from .alarm import within
+from .alarm import Hung, within
 from .drive import Drive, Driven, exercise
 from .endings import told, watch_forks
 
-LIMIT_S = 8.0
+LIMIT_S = 5.0
 """What has not ended by then is ended."""
 BEHAVIOUR_S = 1.0
+BROKEN = 3
+"""The exit code of a drive that did not get to its end."""
 Answer = Callable[[object], None]
 Work = Callable[[Answer], None]
 _fork = multiprocessing.get_context("fork").Process
@@ -41,19 +46,36 @@ def main() -> None:
     """Do as the orders say: `lab`, paths of `copies`, the `folder` for answers.
 
     Answers are files there: `reference.json`, and for each copy, by its position, `N.drive.json`
-    and `N.behave.json`, with `N.ended.json` for the exit codes and `N.output` for what it printed.
+    and `N.behave.json`, with `N.ended.json` for the exit codes and `N.drive.output` for what it
+    printed; or `refused.json`, if the lab cannot be judged.
     """
     orders = json.loads(sys.argv.pop())
-    lab = catalogue.load(orders["lab"])
     folder = Path(orders["folder"])
+    try:
+        lab = catalogue.load(orders["lab"])
+        exercise(lab)
+    except UsageError as error:
+        (folder / "refused.json").write_text(json.dumps(str(error)), encoding="utf-8")
+        return
     gc.freeze()  # what is there by now needs no collecting in any fork
-    forks = [_started(partial(_drive_fixed, lab, folder), folder, "reference")]
+    reference = _started(partial(_drive_fixed, lab, folder), folder, "reference")
     for number, copy in enumerate(map(Path, orders["copies"])):
-        for name, work in (("drive", _drive_copy), ("behave", _behave)):
-            forks.append(_started(partial(work, lab, copy, folder), folder, f"{number}.{name}"))
-        codes = _ended(forks)[-2:]
+        drive = _started(partial(_drive_copy, lab, copy, folder), folder, f"{number}.drive")
+        behave = _started(partial(_behave, lab, copy, folder), folder, f"{number}.behave")
+        codes = _ended(reference, drive, behave)
         (folder / f"{number}.ended.json").write_text(json.dumps(codes), encoding="utf-8")
-        forks = []
+        if number == 0:
+            _import_once(folder / "reference.modules.json")
+    reference.kill()
+
+
+def _import_once(file: Path) -> None:
+    """Import what the fixed twin's drive imported, so that the forks to come need not."""
+    with suppress(OSError):
+        for name in json.loads(file.read_text(encoding="utf-8")):
+            with suppress(ImportError):
+                importlib.import_module(name)
+    gc.freeze()
 
 
 def _started(work: Work, folder: Path, name: str) -> ForkProcess:
@@ -62,15 +84,21 @@ def _started(work: Work, folder: Path, name: str) -> ForkProcess:
     return process
 
 
-def _ended(forks: Sequence[ForkProcess]) -> list[int | None]:
-    """Return the forks' exit codes; `None` for one that had to be ended."""
+def _ended(reference: ForkProcess, drive: ForkProcess, behave: ForkProcess) -> list[int | None]:
+    """Return the exit codes of a copy's forks; `None` for one that had to be ended.
+
+    What a copy that cannot be driven does besides is not waited for.
+    """
     deadline_s = time.monotonic() + LIMIT_S
     codes = []
-    for fork in forks:
-        fork.join(max(0.0, deadline_s - time.monotonic()))
+    for fork in (drive, reference, behave):
+        is_asked_for = fork is drive or drive.exitcode == 0
+        fork.join(max(0.0, deadline_s - time.monotonic()) if is_asked_for else 0)
         codes.append(fork.exitcode)
+    for fork in (drive, behave):
         fork.kill()
-    return codes
+        fork.join()
+    return [codes[0], codes[2]]
 
 
 def _run(work: Work, folder: Path, name: str) -> None:
@@ -83,16 +111,27 @@ def _run(work: Work, folder: Path, name: str) -> None:
     def answer(document: object) -> None:
         set_soft(math.inf)
         sys.stdout.flush()
-        file = folder / f"{name}.json"
-        file.write_text(json.dumps(document), encoding="utf-8")
-        os._exit(0)  # threads and clean-ups that a leak left would hold up an exit
+        part = folder / f"{name}.part"
+        part.write_text(json.dumps(document), encoding="utf-8")
+        part.replace(folder / f"{name}.json")
+        broken = isinstance(document, dict) and document["broken"]
+        os._exit(
+            BROKEN if broken else 0
+        )  # threads and clean-ups that a leak left would hold up an exit
 
     work(answer)
 
 
 def _drive_fixed(lab: Lab, folder: Path, answer: Answer) -> None:
     directory = Path(tempfile.mkdtemp(dir=folder))
-    Drive(lab, lab.fixed, directory, lambda driven: answer(asdict(driven))).run()
+    known = set(sys.modules)
+
+    def showed(driven: Driven) -> None:
+        modules = [name for name in sys.modules if name not in known]
+        (folder / "reference.modules.json").write_text(json.dumps(modules), encoding="utf-8")
+        answer(asdict(driven))
+
+    Drive(lab, lab.fixed, directory, showed).run()
 
 
 def _drive_copy(lab: Lab, copy: Path, folder: Path, answer: Answer) -> None:
@@ -129,8 +168,14 @@ def _behave(lab: Lab, copy: Path, folder: Path, answer: Answer) -> None:
         answer([])
         return
     wanted = exercise(lab)
+    said: list[tuple[str, str | None]] = []
     with limited(wanted.fd_limit):
-        answer([(asked_for(each), _tested(each, subject, folder)) for each in wanted.behaviours])
+        for behaviour in wanted.behaviours:
+            sentence, hung = _tested(behaviour, subject, folder)
+            said.append((asked_for(behaviour), sentence))
+            if hung:
+                break
+    answer(said)
 
 
 def asked_for(behaviour: Behaviour) -> str:
@@ -138,10 +183,12 @@ def asked_for(behaviour: Behaviour) -> str:
     return (behaviour.__doc__ or behaviour.__name__).strip().splitlines()[0].rstrip(".")
 
 
-def _tested(behaviour: Behaviour, subject: ModuleType, folder: Path) -> str | None:
+def _tested(behaviour: Behaviour, subject: ModuleType, folder: Path) -> tuple[str | None, bool]:
+    """Return what a behaviour says, and whether it hung: each that does takes its whole limit."""
     directory = Path(tempfile.mkdtemp(dir=folder))
     try:
         with within(BEHAVIOUR_S, str(subject.__file__)):
-            return behaviour(subject, directory)
+            return behaviour(subject, directory), False
     except BaseException as error:  # noqa: BLE001 - a copy may raise anything
-        return told(f"the test that {asked_for(behaviour)}", error, str(subject.__file__))
+        what = f"the test that {asked_for(behaviour)}"
+        return told(what, error, str(subject.__file__)), isinstance(error, Hung)

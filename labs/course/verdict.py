@@ -8,12 +8,12 @@ from .judge import Judgement
 COLUMNS = 80
 
 
-def as_text(name: str, path: Path, judgement: Judgement) -> str:
+def lines_of(name: str, path: Path, judgement: Judgement) -> list[str]:
     """Return the verdict on the copy at `path` of lab `name`: evidence, then the next step."""
     lines = _passed(name, judgement) if judgement.passed else _failed(name, path, judgement)
     if judgement.printed:
         lines += ["It printed:", *(f"    {line}" for line in judgement.printed)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:

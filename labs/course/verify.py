@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO
 
+from harness.command import DONE, FOUND
 from harness.errors import UsageError
 from harness.model import Lab
+from harness.terminal import Terminal
 
 from . import catalogue
 from .judge import Judgement, judge
@@ -33,8 +34,8 @@ class WrongFix:
     says: str
 
 
-def verify(names: Sequence[str], stream: TextIO) -> int:
-    """Write a line on each lab to `stream`; return 0 if all keep their contract, else 1."""
+def verify(names: Sequence[str], terminal: Terminal) -> int:
+    """Write a line on each lab on the terminal; return 0 if all keep their contract, else 1."""
     if not (catalogue.ROOT / WRONG_FIXES).is_dir():
         raise UsageError(f"{catalogue.ROOT / WRONG_FIXES}: not there; verify needs a checkout")
     for name in names:
@@ -43,18 +44,18 @@ def verify(names: Sequence[str], stream: TextIO) -> int:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, problems in zip(names, pool.map(problems_of, names), strict=True):
             all_hold = all_hold and not problems
-            stream.writelines(_lines(name, problems))
-            stream.flush()
-    return 0 if all_hold else 1
+            for line in _lines(name, problems):
+                terminal.line(line)
+    return DONE if all_hold else FOUND
 
 
 def _lines(name: str, problems: Sequence[str]) -> Iterator[str]:
     if problems:
-        yield f"✗ {name}:\n"
-        yield from (f"    {problem}\n" for problem in problems)
+        yield f"✗ {name}:"
+        yield from (f"    {problem}" for problem in problems)
     else:
         fixes = len(wrong_fixes(name))
-        yield f"✓ {name}: starter fails, fix passes, {fixes} wrong fixes fail and are explained\n"
+        yield f"✓ {name}: starter fails, fix passes, {fixes} wrong fixes fail and are explained"
 
 
 def problems_of(name: str) -> list[str]:

@@ -1,0 +1,39 @@
+"""Every lab tells its leak, its fix and the tempting wrong fixes apart."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from labs.course import catalogue, verify
+
+SIDE_BY_SIDE = 3
+"""Much of a verdict is waiting."""
+
+
+@pytest.fixture(scope="module")
+def problems(request):
+    """What `python -m labs verify` finds in each lab that was asked for."""
+    asked = [
+        item.callspec.params["name"]
+        for item in request.session.items
+        if item.module is request.module and "problems" in getattr(item, "fixturenames", ())
+    ]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        found: dict[str, Future[list[str]]] = {
+            name: pool.submit(verify.problems_of, name) for name in asked
+        }
+        yield found
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_a_lab_keeps_its_contract(name, problems):
+    """Starter fails, fix passes, each wrong fix fails with its sentence; hints and a chapter."""
+    assert problems[name].result() == []
+
+
+def test_the_labs_come_in_the_order_of_the_guide():
+    """The first and the last are the guide's; none is missing there."""
+    names = catalogue.names()
+    assert names[0] == "file_leak"
+    assert names == sorted(names, key=catalogue.chapters().__getitem__)
