@@ -59,9 +59,13 @@ class Evidence:
     def rows(self) -> list[tuple[str, str, str]]:
         """Return a row for each group: how many of what, where opened, by whom held."""
         return [
-            (f"{group.count} {noun(group)}", group.origin, self._held_by(group))
-            for group in self.groups()
+            (f"{group.count} {noun(group)}", group.origin, held_by)
+            for group, held_by in self.held_groups()
         ]
+
+    def held_groups(self) -> list[tuple[Group, str]]:
+        """Return each group with who holds it."""
+        return [(group, self._held_by(group)) for group in self.groups()]
 
     def _is_subjects(self, group: Group) -> bool:
         return any(file == self._subject.__file__ for file, _, _ in group.stack)

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from . import limits
-from .cli import COMMON, EXHAUSTED, SERVER_PORT, TRACEMALLOC, ULIMIT, Options
+from .cli import COMMON, EXHAUSTED, OFFSETS, SERVER_PORT, TRACEMALLOC, ULIMIT, Options
 from .clock import SystemClock
 from .command import DONE
 from .console import Console
@@ -29,6 +29,7 @@ from .evidence import Evidence
 from .gauges import OPEN_FDS, RSS_BYTES, TASKS, THREADS
 from .jsonlines import JsonLines
 from .model import Gauge, Lab, Reading, Run, Setting, Sink, Variant, Workload
+from .page.live import Live
 from .ports import listen
 from .probes import fds, memory, tasks, threads
 from .reserve import Reserve
@@ -56,6 +57,7 @@ class Stage:
     reserve: Reserve
     server: DebugServer | None
     evidence: Evidence
+    live: Live
 
     def tasks(self) -> int:
         """Count the tasks without those that answer the debug server's requests."""
@@ -172,11 +174,18 @@ def _set_up(
     stack.callback(reserve.close)
     evidence = Evidence(tracker, subject, partial(_lent, reserve))
     server = None
+    port = int(numbers[SERVER_PORT.key] or 0)
+    live = Live(lab, _beside(variant, port))
     if options.serve:
-        port = int(numbers[SERVER_PORT.key] or 0)
-        server = stack.enter_context(_serving(options, port, reserve, evidence, tracker))
+        server = stack.enter_context(_serving(options, port, reserve, evidence, live, tracker))
     setting = Setting(directory, numbers, partial(_open_fds, server))
-    return Stage(lab, variant, options, setting, reserve, server, evidence)
+    return Stage(lab, variant, options, setting, reserve, server, evidence, live)
+
+
+def _beside(variant: Variant, port: int) -> int | None:
+    """Return the port of the run to compare with; nobody knows it where any free one will do."""
+    other = Variant.FIXED if variant is Variant.LEAKY else Variant.LEAKY
+    return port + OFFSETS[other] - OFFSETS[variant] if port else None
 
 
 def _is_observer(thread_name: str) -> bool:
@@ -193,12 +202,19 @@ def _open_fds(server: DebugServer | None) -> int | None:
 
 @contextmanager
 def _serving(
-    options: Options, port: int, reserve: Reserve, evidence: Evidence, tracker: Tracker
+    options: Options,
+    port: int,
+    reserve: Reserve,
+    evidence: Evidence,
+    live: Live,
+    tracker: Tracker,
 ) -> Iterator[DebugServer]:
     listener = listen(port, SERVER_PORT.flag, options.host)
     from .index import application
 
-    pages = application(evidence.origins, evidence.rows, options.allow_remote)
+    pages = application(
+        evidence.origins, evidence.rows, live, evidence.held_groups, options.allow_remote
+    )
     server = DebugServer(listener, reserve, pages, tracker.unwatched)
     server.start()
     try:
@@ -311,7 +327,7 @@ def _runner(stage: Stage, workload: Workload, clock: SystemClock) -> Runner:
         run,
         judged=stage.lab.judged,
         readings=readings,
-        sinks=[_sink(stage)],
+        sinks=[_sink(stage), stage.live],
         clock=clock,
         survey=stage.survey,
         trace=stage.evidence.lines,

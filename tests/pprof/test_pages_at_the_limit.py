@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import canned
 import pytest
 
 from harness.index import application
+from harness.page.live import Live
 from harness.pprof.proto import decode
 from harness.probes import tasks
 from harness.reserve import Reserve
@@ -24,7 +26,8 @@ from tests.pprof.programs import LoopThread
 def debug_server() -> Iterator[DebugServer]:
     """Run a lab's debug server on a free port until the test ends."""
     reserve = Reserve()
-    server = DebugServer(socket.create_server(("127.0.0.1", 0)), reserve, application(dict, list))
+    pages = application(dict, list, Live(canned.LAB), list)
+    server = DebugServer(socket.create_server(("127.0.0.1", 0)), reserve, pages)
     server.start()
     yield server
     server.stop()
