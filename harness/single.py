@@ -213,7 +213,7 @@ def _serving(
     from .index import application
 
     pages = application(
-        evidence.origins, evidence.rows, live, evidence.held_groups, options.allow_remote
+        evidence.origins, evidence.rows, live, evidence.look, options.allow_remote
     )
     server = DebugServer(listener, reserve, pages, tracker.unwatched)
     server.start()

@@ -1,6 +1,8 @@
 // One chart: curves over time, the limit, and where a curve will meet it. Draws into an SVG.
 
-const MARGIN = { top: 16, right: 78, bottom: 26, left: 54 };
+const MARGIN = { top: 16, right: 16, bottom: 26, left: 58 };
+const CHARACTER_WIDTH = 7.5;
+const TICK_WIDTH = 64;
 const POINTS_SHOWN = 40;
 const LABEL_HEIGHT = 15;
 
@@ -42,20 +44,23 @@ function extent(chart) {
 
 function scales(chart, width, height) {
   const { low, high, end, limitShown } = extent(chart);
+  const right = width - MARGIN.right - CHARACTER_WIDTH * Math.max(...chart.curves.map((curve) => nameOf(curve, chart).length));
+  const inner = { width: right - MARGIN.left, height: height - MARGIN.top - MARGIN.bottom };
   const rows = axis(low, high, 4, chart.fromZero);
-  const columns = axis(0, end, width < 420 ? 4 : 8, false).filter((time) => time <= end);
+  const columns = axis(0, end, Math.max(2, inner.width / TICK_WIDTH), false).filter((time) => time <= end);
   const [bottom, top] = [rows[0], rows.at(-1)];
-  const inner = { width: width - MARGIN.left - MARGIN.right, height: height - MARGIN.top - MARGIN.bottom };
   return {
-    rows, columns, end, top, limitShown,
+    rows, columns, end, top, right, limitShown,
     x: (time) => MARGIN.left + (time / end) * inner.width,
     y: (value) => MARGIN.top + (1 - (value - bottom) / (top - bottom)) * inner.height,
   };
 }
 
-function grid(chart, scale, width, height) {
+const nameOf = (curve, chart) => `${curve.name} ${chart.format(curve.points.at(-1)[1])}`;
+
+function grid(chart, scale, height) {
   const rows = scale.rows.flatMap((value) => [
-    element("line", { class: "grid", x1: MARGIN.left, x2: width - MARGIN.right, y1: scale.y(value), y2: scale.y(value) }),
+    element("line", { class: "grid", x1: MARGIN.left, x2: scale.right, y1: scale.y(value), y2: scale.y(value) }),
     element("text", { x: MARGIN.left - 6, y: scale.y(value) + 4, "text-anchor": "end" }, chart.format(value)),
   ]);
   const columns = scale.columns.map((time) =>
@@ -102,26 +107,27 @@ function drawn(curve, chart, scale) {
 // The curves' names at their ends, moved apart where they would cover each other.
 function names(chart, scale) {
   const ends = chart.curves.map((curve) => [curve, curve.points.at(-1)]).filter(([, [, value]]) => value !== null);
-  const labels = ends.map(([curve, [time, value]]) => ({ curve, x: scale.x(time), y: scale.y(value), value }));
+  const labels = ends.map(([curve, [time, value]]) => ({ curve, x: scale.x(time), y: scale.y(value) }));
   labels.sort((one, other) => other.y - one.y);
   labels.forEach((label, number) => {
     const below = labels[number - 1];
     if (below && below.y - label.y < LABEL_HEIGHT) label.y = below.y - LABEL_HEIGHT;
   });
-  return labels.map(({ curve, x, y, value }) => {
+  const down = Math.max(0, LABEL_HEIGHT - Math.min(...labels.map((label) => label.y)));
+  return labels.map(({ curve, x, y }) => {
     const group = element("g", { class: curve.name });
-    group.append(element("text", { class: "name", x: x + 8, y: y + 4 }, `${curve.name} ${chart.format(value)}`));
+    group.append(element("text", { class: "name", x: x + 8, y: y + 4 + down }, nameOf(curve, chart)));
     return group;
   });
 }
 
-function limit(chart, scale, width) {
+function limit(chart, scale) {
   if (!chart.limit) return [];
   const text = `limit ${chart.format(chart.limit)}`;
   const y = scale.limitShown ? scale.y(chart.limit) : MARGIN.top - 4;
   const label = element("text", { class: "limit", x: MARGIN.left + 4, y: scale.limitShown ? y - 4 : y }, scale.limitShown ? text : `↑ ${text}`);
   if (!scale.limitShown) return [label];
-  return [element("line", { class: "limit", x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y }), label];
+  return [element("line", { class: "limit", x1: MARGIN.left, x2: scale.right, y1: y, y2: y }), label];
 }
 
 // Draws `chart`: {title, curves: [{name, points: [[s, value]], meetsLimitAfter}], limit, toLimit,
@@ -132,6 +138,6 @@ export function draw(svg, chart) {
   const scale = scales(chart, width, height);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren(
-    ...grid(chart, scale, width, height), ...limit(chart, scale, width),
+    ...grid(chart, scale, height), ...limit(chart, scale),
     ...chart.curves.map((curve) => drawn(curve, chart, scale)), ...names(chart, scale));
 }

@@ -2,6 +2,7 @@
 import { draw } from "./chart.js";
 
 const RETRY_MS = 1000;
+const TWIN_RETRY_MS = 3000;
 const PAUSE_MS = 200;
 const ORDER = ["leaky", "mine", "fixed"];
 const CALLS_SHOWN = 30;
@@ -19,7 +20,7 @@ function figure(gauge, value) {
   return isBytes(gauge) ? megabytes(value) : number.format(value);
 }
 
-// A side is one run as it is followed: {origin, run, open, ended, isOwn}.
+// A side is one run as it is followed: {origin, run, open, ended, isOwn, isLooking}.
 const sides = [];
 const shown = () => sides.filter((side) => side.run).sort((one, other) => ORDER.indexOf(one.run.variant) - ORDER.indexOf(other.run.variant));
 
@@ -44,8 +45,26 @@ function take(side, run) {
 async function turn(side) {
   const after = side.run && !side.ended ? side.run.changes : -1;
   take(side, await ask(side, `/page/run.json?after=${after}`));
-  render();
-  if (side.run && !side.ended) side.open = await ask(side, "/page/open.json");
+  if (side.run && !side.ended && !side.isLooking) look(side);
+}
+
+// The search for holders takes memory: it is made where the run has made it itself, or on request.
+function wantsHolders(side) {
+  const table = [...get("open").children].find((child) => child.dataset.key === side.origin);
+  return side.run.evidence.length > 0 || table?.querySelector("details[open]") != null;
+}
+
+// Who holds what may take the lab a second to find out: the curve does not wait for it.
+async function look(side) {
+  side.isLooking = true;
+  try {
+    side.open = await ask(side, `/page/open.json${wantsHolders(side) ? "?holders=1" : ""}`);
+    render();
+  } catch {
+    // The run has just ended: what was last seen stays, and the next turn finds out.
+  } finally {
+    side.isLooking = false;
+  }
 }
 
 async function follow(port) {
@@ -59,7 +78,7 @@ async function follow(port) {
       side.ended = true;
     }
     render();
-    await pause(side.run && !side.ended ? PAUSE_MS : RETRY_MS);
+    await pause(side.run && !side.ended ? PAUSE_MS : side.isOwn || side.run ? RETRY_MS : TWIN_RETRY_MS);
   }
 }
 
@@ -73,7 +92,7 @@ function reconcile(parent, items, keyOf, make, update) {
   const before = new Map([...parent.children].map((child) => [child.dataset.key, child]));
   const wanted = items.map((item) => {
     const key = String(keyOf(item));
-    const child = before.get(key) ?? Object.assign(make(item), {});
+    const child = before.get(key) ?? make(item);
     child.dataset.key = key;
     update(child, item);
     return child;
@@ -115,7 +134,8 @@ function notesOf(side) {
   const { run, open } = side;
   const { reached_after_s: end, value } = run.limit;
   const out = end === null ? [] : [`At this rate all ${number.format(value)} descriptors are open ${seconds(end)} after the start.`];
-  const top = run.verdict.leaking && !run.evidence.length && open.length ? [open[0].origin, `held by ${open[0].held_by}`] : run.evidence;
+  const found = run.verdict.leaking && open[0]?.held_by ? open[0] : null;
+  const top = found ? [`${found.origin}: ${number.format(found.count)} ${found.noun}`, `held by ${found.held_by}`] : run.evidence;
   return [...(run.exhaustion ? [] : out), ...run.failures, ...top];
 }
 
@@ -194,7 +214,7 @@ function makeChart() {
 function renderGroup(node, group) {
   setText(node.querySelector(".count"), `${number.format(group.count)} ${group.noun}`);
   setText(node.querySelector("summary"), group.origin);
-  setText(node.querySelector(".held"), `held by ${group.held_by}`);
+  setText(node.querySelector(".held"), group.held_by && `held by ${group.held_by}`);
   lines(node.querySelector(".stack"), group.stack.slice(0, CALLS_SHOWN));
   const more = group.more_targets ? ` and ${number.format(group.more_targets)} more` : "";
   setText(node.querySelector(".targets"), `On ${group.targets.map((target) => target || "(no name)").join(", ")}${more}`);
@@ -203,33 +223,27 @@ function renderGroup(node, group) {
 function renderOpen(node, side) {
   node.className = side.run.variant;
   const total = side.open.reduce((sum, group) => sum + group.count, 0);
-  const when = side.ended ? "as last seen" : "now";
-  setText(node.querySelector("caption"), `${side.run.variant}: ${number.format(total)} ${when}`);
+  const when = side.ended ? "when last looked" : "at the last look";
+  setText(node.querySelector("caption"), `${side.run.variant}: ${total ? number.format(total) : "nothing"}, ${when}`);
+  node.querySelector("thead").hidden = total === 0;
   reconcile(node.querySelector("tbody"), side.open, (group) => `${group.noun.slice(0, 4)} ${group.origin}`, () => copy("group-template"), renderGroup);
 }
 
-function renderProfiles(node, side) {
-  const links = Object.entries(side.run.profiles);
-  setText(node.querySelector("h3"), side.run.variant);
-  reconcile(node.querySelector("ul"), links, ([kind]) => kind, makeLink(side), () => {});
+function makeProfile([kind, what]) {
+  const item = document.createElement("li");
+  const [name, links] = [document.createElement("strong"), document.createElement("span")];
+  name.textContent = `${kind} `;
+  item.append(name, links, document.createElement("br"), what);
+  return item;
 }
 
-const makeLink = (side) => ([kind, what]) => {
-  const item = document.createElement("li");
-  const link = document.createElement("a");
+function renderProfile(node, [kind], all) {
   const wait = kind === "profile" ? "&seconds=5" : "";
-  link.href = `${side.origin}/debug/pprof/ui?profile=${kind}${wait}`;
-  link.textContent = `${side.run.variant}: ${kind}`;
-  item.append(link, document.createElement("br"), what);
-  return item;
-};
-
-function makeProfiles() {
-  const node = document.createElement("div");
-  const list = document.createElement("ul");
-  list.className = "profiles";
-  node.append(document.createElement("h3"), list);
-  return node;
+  reconcile(node.querySelector("span"), all, (side) => side.origin, make("a"), (link, side) => {
+    link.href = `${side.origin}/debug/pprof/ui?profile=${kind}${wait}`;
+    link.setAttribute("aria-label", `${kind} of ${side.run.variant}`);
+    setText(link, side.run.variant);
+  });
 }
 
 function render() {
@@ -240,7 +254,8 @@ function render() {
   const gauges = [...new Set(all.flatMap(({ run }) => run.charts))];
   reconcile(get("charts"), gauges.map((gauge) => chartOf(gauge, all)), ({ gauge }) => gauge, makeChart, renderChart);
   reconcile(get("open"), all, byOrigin, () => copy("open-template"), renderOpen);
-  reconcile(get("profiles"), all, byOrigin, makeProfiles, renderProfiles);
+  const profiles = Object.entries(all[0]?.run.profiles ?? {});
+  reconcile(get("profiles"), profiles, ([kind]) => kind, makeProfile, (node, profile) => renderProfile(node, profile, all));
 }
 
 get("to-limit").addEventListener("change", render);

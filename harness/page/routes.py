@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -39,8 +40,8 @@ _ASSETS = {
     "chart.js": "text/javascript",
 }
 
-Look = Callable[[], Sequence[tuple[Group, str]]]
-"""Finds what is open in groups, each with who holds it."""
+Look = Callable[[bool], Sequence[tuple[Group, str]]]
+"""Finds what is open in groups, each with who holds it if that is asked for."""
 
 
 def add_routes(app: web.Application, live: Live, look: Look) -> WeakSet[AnyTask]:
@@ -75,7 +76,7 @@ class Page:
     async def index(self, request: web.Request) -> web.Response:
         """Send the page, which may ask the run beside it on another port of this host."""
         policy = "; ".join((
-            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'",
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:",
             f"connect-src 'self' http://{request.url.host}:*",
             "base-uri 'none'; form-action 'none'",
         ))  # fmt: skip
@@ -106,16 +107,20 @@ class Page:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def open(self, request: web.Request) -> web.Response:
-        """Send what is open in groups: as it is now, or was when the last look was paid off."""
+        """Send what is open in groups: as it is now, or was when the last look was paid off.
+
+        With `?holders=1` who holds them, too: some megabytes that the run's memory shows.
+        """
         self._observe(request)
+        look = partial(self._listed, request.query.get("holders") == "1")
         async with self._looking:
             if self._budget.begin():
-                self._found = await aside(self._listed)
+                self._found = await aside(look)
                 self._budget.end()
         return _json(request, self._found)
 
-    def _listed(self) -> bytes:
-        return json.dumps([_group(*found) for found in self._look()]).encode()
+    def _listed(self, with_holders: bool) -> bytes:
+        return json.dumps([_group(*found) for found in self._look(with_holders)]).encode()
 
     def _observe(self, request: web.Request) -> None:
         """Take the tasks of this request out of every picture."""

@@ -26,7 +26,7 @@ from tests.pprof.programs import LoopThread
 def debug_server() -> Iterator[DebugServer]:
     """Run a lab's debug server on a free port until the test ends."""
     reserve = Reserve()
-    pages = application(dict, list, Live(canned.LAB), list)
+    pages = application(dict, list, Live(canned.LAB), lambda _: [])
     server = DebugServer(socket.create_server(("127.0.0.1", 0)), reserve, pages)
     server.start()
     yield server
