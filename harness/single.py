@@ -212,9 +212,7 @@ def _serving(
     listener = listen(port, SERVER_PORT.flag, options.host)
     from .index import application
 
-    pages = application(
-        evidence.origins, evidence.rows, live, evidence.look, options.allow_remote
-    )
+    pages = application(evidence.origins, evidence.rows, live, evidence.look, options.allow_remote)
     server = DebugServer(listener, reserve, pages, tracker.unwatched)
     server.start()
     try:

@@ -54,29 +54,38 @@ class Live:
 
 def _after(run: Run | None, event: Event) -> Run | None:
     """Return the run as it is known after `event`; nothing is known before it starts."""
-    if isinstance(event, Started | Ended):
-        return _with_samples(event.run, event.run.samples)
+    if isinstance(event, Started):
+        return event.run
     if run is None:
         return None
+    if isinstance(event, Ended):
+        return replace(event.run, samples=_and(run, event.run.samples[-1]))
     if isinstance(event, Sampled):
-        longer = _with_samples(run, (*run.samples, event.sample))
-        return replace(longer, verdict=event.verdict or run.verdict)
+        verdict = event.verdict or run.verdict
+        return replace(run, samples=_and(run, event.sample), verdict=verdict)
     if isinstance(event, Exhaustion):
-        return replace(_with_samples(run, (*run.samples, event.sample)), exhaustion=event)
+        return replace(run, samples=_and(run, event.sample), exhaustion=event)
     if isinstance(event, Failure):
         return replace(run, failures=(*run.failures, event))
     return replace(run, evidence=event.lines) if isinstance(event, Traced) else run
 
 
-def _with_samples(run: Run, samples: Samples) -> Run:
-    return replace(run, samples=thinned(samples))
+def _and(run: Run, sample: Sample) -> Samples:
+    """Return the samples with one more, unless it is the last already."""
+    return run.samples if run.samples[-1] == sample else thinned((*run.samples, sample))
 
 
 def thinned(samples: Samples) -> Samples:
-    """Drop every second sample until there are few enough; the first and the last stay."""
-    while len(samples) > MOST_SAMPLES:
-        samples = (*samples[:-1:2], samples[-1])
-    return samples
+    """Drop the sample whose neighbours are closest where there are too many.
+
+    So those that stay are spread over the whole time, and the first and the last are among them.
+    """
+    if len(samples) <= MOST_SAMPLES:
+        return samples
+    times_s = [sample.elapsed_s for sample in samples]
+    gaps_s = [after - before for before, after in zip(times_s, times_s[2:], strict=False)]
+    dropped = gaps_s.index(min(gaps_s)) + 1
+    return (*samples[:dropped], *samples[dropped + 1 :])
 
 
 def charted(lab: Lab) -> list[Gauge]:

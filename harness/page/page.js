@@ -3,7 +3,7 @@ import { draw } from "./chart.js";
 
 const RETRY_MS = 1000;
 const TWIN_RETRY_MS = 3000;
-const PAUSE_MS = 200;
+const PAUSE_MS = 20;
 const ORDER = ["leaky", "mine", "fixed"];
 const CALLS_SHOWN = 30;
 
@@ -178,22 +178,27 @@ function summary(chart) {
 function renderTable(node, chart) {
   const details = node.querySelector("details");
   if (!details.open) return;
-  const times = [...new Set(chart.curves.flatMap(({ points }) => points.map(([time]) => +time.toFixed(1))))].sort((one, other) => one - other);
-  const columns = chart.curves.map(({ points }) => new Map(points.map(([time, value]) => [+time.toFixed(1), value])));
-  const cells = times.map((time) => [seconds(time), ...columns.map((column) => column.has(time) ? chart.format(column.get(time)) : "")]);
-  const row = (name) => (texts) => {
-    const line = document.createElement("tr");
-    line.append(...texts.map((text, at) => {
-      const cell = document.createElement(at && name === "td" ? "td" : "th");
-      cell.scope = name === "td" ? "row" : "col";
-      cell.textContent = text;
-      if (cell.nodeName === "TD") cell.removeAttribute("scope");
-      return cell;
-    }));
-    return line;
-  };
-  node.querySelector("thead").replaceChildren(row("th")(["After", ...chart.curves.map(({ name }) => name)]));
-  node.querySelector("tbody").replaceChildren(...cells.map(row("td")));
+  const [first, second] = chart.curves[0].points;
+  const digits = second && second[0] - first[0] < 0.5 ? 2 : 1;
+  const columns = chart.curves.map(({ points }) => new Map(points.map(([time, value]) => [+time.toFixed(digits), value])));
+  const times = [...new Set(columns.flatMap((column) => [...column.keys()]))].sort((one, other) => one - other);
+  const cells = times.map((time) => [`${time} s`, ...columns.map((column) => column.has(time) ? chart.format(column.get(time)) : "")]);
+  const names = chart.curves.map(({ name }) => name);
+  node.querySelector("thead").replaceChildren(tableRow(["After", ...names], () => "col"));
+  node.querySelector("tbody").replaceChildren(...cells.map((texts) => tableRow(texts, (at) => (at ? "" : "row"))));
+}
+
+// A row of a table; `scopeOf` tells which of its cells are headings.
+function tableRow(texts, scopeOf) {
+  const line = document.createElement("tr");
+  line.append(...texts.map((text, at) => {
+    const scope = scopeOf(at);
+    const cell = document.createElement(scope ? "th" : "td");
+    if (scope) cell.scope = scope;
+    cell.textContent = text;
+    return cell;
+  }));
+  return line;
 }
 
 function renderChart(node, chart) {
