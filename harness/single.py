@@ -30,6 +30,7 @@ from .gauges import OPEN_FDS, RSS_BYTES, TASKS, THREADS
 from .jsonlines import JsonLines
 from .model import Gauge, Lab, Reading, Run, Setting, Sink, Variant, Workload
 from .page.live import Live
+from .plot import Plot
 from .ports import listen
 from .probes import fds, memory, tasks, threads
 from .reserve import Reserve
@@ -58,6 +59,7 @@ class Stage:
     server: DebugServer | None
     evidence: Evidence
     live: Live
+    sinks: tuple[Sink, ...] = ()
 
     def tasks(self) -> int:
         """Count the tasks without those that answer the debug server's requests."""
@@ -108,13 +110,24 @@ def run_one(lab: Lab, variant: Variant, options: Options) -> int:
     subject = {Variant.LEAKY: lab.leaky, Variant.FIXED: lab.fixed}[variant]
     tracker = Tracker()
     with ExitStack() as stack:
+        plot = _plot(lab, options, stack)
         notices = [_raise_limit(lab, variant, options), _warn_of_remote(options)]
         stage = _set_up(lab, variant, options, subject, tracker, stack)
         stack.enter_context(tracker)
         stack.enter_context(_refusals_told_once())
         _trace_memory(int(options.value(TRACEMALLOC, variant) or 0))
+        stage = replace(stage, sinks=(*stage.sinks, *plot))
         run = _play(stage, subject, [notice for notice in notices if notice])
     return EXHAUSTED if run.exhaustion else DONE
+
+
+def _plot(lab: Lab, options: Options, stack: ExitStack) -> list[Plot]:
+    """Return the sink for `--plot`, which draws when everything else has been given back."""
+    if options.plot is None:
+        return []
+    plot = Plot(lab, options.plot)
+    stack.callback(plot.draw)
+    return [plot]
 
 
 @contextmanager
@@ -325,7 +338,7 @@ def _runner(stage: Stage, workload: Workload, clock: SystemClock) -> Runner:
         run,
         judged=stage.lab.judged,
         readings=readings,
-        sinks=[_sink(stage), stage.live],
+        sinks=[_sink(stage), stage.live, *stage.sinks],
         clock=clock,
         survey=stage.survey,
         trace=stage.evidence.lines,

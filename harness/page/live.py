@@ -41,7 +41,10 @@ class Live:
 
     def __call__(self, event: Event) -> None:
         """Take note of `event`."""
-        self._run = _after(self._run, event)
+        if isinstance(event, Started):
+            self._run = event.run
+        elif self._run:
+            self._run = _after(self._run, event)
         self.has_ended = isinstance(event, Ended)
         self.changes += 1
 
@@ -52,12 +55,8 @@ class Live:
         return {**about, **lab, **_run_to_json(self._lab, self._run)}
 
 
-def _after(run: Run | None, event: Event) -> Run | None:
-    """Return the run as it is known after `event`; nothing is known before it starts."""
-    if isinstance(event, Started):
-        return event.run
-    if run is None:
-        return None
+def _after(run: Run, event: Event) -> Run:
+    """Return the run as it is known after `event`."""
     if isinstance(event, Ended):
         return replace(event.run, samples=_and(run, event.run.samples[-1]))
     if isinstance(event, Sampled):
