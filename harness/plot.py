@@ -95,7 +95,7 @@ def figure(lab: Lab, runs: Sequence[Run]) -> "Figure":
         if gauge == OPEN_FDS:
             _limit(axes, runs)
         axes.set_ylim(bottom=0)
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
     return made
 
 
