@@ -109,14 +109,16 @@ class Page:
     async def open(self, request: web.Request) -> web.Response:
         """Send what is open in groups: as it is now, or was when the last look was paid off.
 
-        With `?holders=1` who holds them, too: some megabytes that the run's memory shows.
+        With `?holders=1` who holds them, too: some megabytes that the run's memory shows. Of a run
+        that has ended the last look stays: what it still had is being given back.
         """
         self._observe(request)
         look = partial(self._listed, request.query.get("holders") == "1")
         async with self._looking:
-            if self._budget.begin():
-                self._found = await aside(look)
+            if not self._live.has_ended and self._budget.begin():
+                found = await aside(look)
                 self._budget.end()
+                self._found = self._found if self._live.has_ended else found
         return _json(request, self._found)
 
     def _listed(self, with_holders: bool) -> bytes:

@@ -14,7 +14,7 @@ import pytest
 from running import ROOT, Place, Started
 
 PICTURE = ROOT / "resources" / "live-page.png"
-WIDE = {"width": 1040, "height": 1060}
+WIDE = {"width": 1040, "height": 900}
 PHONE = {"width": 360, "height": 740}
 RUN = ("--json", "--report-every", "0.5", "--forever")
 PATIENCE_MS = 60_000
@@ -71,7 +71,7 @@ def visit(place: Place) -> Seen:
         page.wait_for_selector("#open .held:not(:empty)")
         live = texts(page)
         page.uncheck("#to-limit")
-        picture = page.screenshot()
+        picture = page.screenshot(full_page=True, clip=upper_part(page))
         violations, widths = checked(page)
         flame = flame_graph(page)
         for run in runs.values():
@@ -141,6 +141,12 @@ def texts(page: Any) -> dict[str, list[str]]:
     found = {each: page.locator(each).all_text_contents() for each in selectors}
     labels = page.locator("figure svg").evaluate_all("all => all.map(svg => svg.ariaLabel)")
     return found | {"svg": labels}
+
+
+def upper_part(page: Any) -> dict[str, float]:
+    """Return where the page is down to the first table of what is open."""
+    table = page.locator("#open table").first.bounding_box()
+    return {"x": 0, "y": 0, "width": WIDE["width"], "height": table["y"] + table["height"]}
 
 
 def by_keyboard(page: Any) -> list[str]:

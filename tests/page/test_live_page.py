@@ -105,11 +105,13 @@ def test_it_works_offline(seen: Seen) -> None:
 def test_the_picture_in_the_documents_is_of_this_page(
     seen: Seen, picture_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Of this size, and small; `pytest --write-gold tests/page` takes it anew."""
+    """About as large, and a small file; `pytest --write-gold tests/page` takes it anew."""
     from PIL import Image
 
     now = Image.open(BytesIO(seen.picture))
     if request.config.getoption("--write-gold"):
         now.convert("RGB").quantize(64).save(picture_path, optimize=True)
-    assert Image.open(picture_path).size == now.size
+    then = Image.open(picture_path)
+    assert then.width == now.width
+    assert then.height == pytest.approx(now.height, rel=0.25)
     assert picture_path.stat().st_size < 100_000

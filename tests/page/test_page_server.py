@@ -188,6 +188,16 @@ def test_holders_are_looked_for_only_on_request(server: Server, looks: Looks) ->
     assert looks.asked == [False]
 
 
+def test_a_run_that_has_ended_is_not_looked_at(server: Server, live: Live, looks: Looks) -> None:
+    """Its resources are being given back: what was seen before is what it had."""
+    before = server.get("page/open.json?holders=1").body
+    for event in canned.events(canned.run("leaky")):
+        live(event)
+    time.sleep(1.1)
+    assert server.get("page/open.json?holders=1").body == before
+    assert looks.asked == [True]
+
+
 def test_the_twin_on_another_port_may_read_and_no_other_page(server: Server) -> None:
     """A page on the web gets no header that lets it read, nor an answer under a name of its own."""
     allowed = "Access-Control-Allow-Origin"
