@@ -2,24 +2,20 @@
 
 import argparse
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness.children import ending, run_child
 from harness.findings import Leak, Plan, Result
 from harness.report import NOUNS, OUTSIDE, place
 
 CLEAN, LEAKED, UNKNOWN = 0, 1, 2
 STATUS = {"clean": CLEAN, "leak": LEAKED, "unknown": UNKNOWN}
 TIMEOUT_S = 60.0
-_CHILD = "import sys; sys.path.append({root!r}); from harness.checked import main; main()"
 DESCRIPTION = """Call a function in rounds, in a child process, and judge what stays open: files,
 descriptors, sockets, pipes, processes, threads, tasks and memory. A leak is what grows in every
 round, after garbage collection."""
@@ -60,38 +56,15 @@ def judge(
     with tempfile.TemporaryDirectory(prefix="harness-check-") as folder:
         file = Path(folder, "result.json")
         orders = {"target": target, "plan": asdict(plan), "limit": limit, "result": str(file)}
-        ended = _run_child(orders, timeout_s)
+        ended = run_child("harness.checked", orders, timeout_s)
         if ended is None:
             return Result("unknown", reason=f"{target}: no verdict within {timeout_s:g} s; {_SLOW}")
         if not file.exists():
-            return Result("unknown", reason=f"{target}: the process {_ending(ended)} by itself")
+            return Result("unknown", reason=f"{target}: the process {ending(ended)} by itself")
         return _result(json.loads(file.read_text(encoding="utf-8")))
 
 
 _SLOW = "try --calls 10, or a longer --timeout"
-
-
-def _run_child(orders: Mapping[str, object], timeout_s: float) -> int | None:
-    """Return the child's exit status, or `None` after `timeout_s`; nothing of it is left."""
-    root = str(Path(__file__).resolve().parents[1])
-    command = [sys.executable, "-c", _CHILD.format(root=root), json.dumps(orders)]
-    child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True
-    )
-    try:
-        return child.wait(timeout_s)
-    except subprocess.TimeoutExpired:
-        return None
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-
-
-def _ending(status: int) -> str:
-    if status < 0:
-        return f"was ended by {signal.Signals(-status).name},"
-    return f"ended with status {status},"
 
 
 def _result(document: dict[str, Any]) -> Result:
@@ -148,13 +121,16 @@ def as_text(target: str, result: Result) -> str:
     return "\n".join(lines) + "\n"
 
 
-def describe(leak: Leak, calls: int) -> list[str]:
-    """Return one sentence of evidence on a leak, and the rest of its stack and holders."""
+def describe(leak: Leak, calls: int, call: str = "call") -> list[str]:
+    """Return one sentence of evidence on a leak, and the rest of its stack and holders.
+
+    `call` is the word for what was made `calls` times.
+    """
     if leak.kind == "memory":
         what = f"{leak.count} bytes of memory never freed"
     else:
         what = f"{leak.count} unclosed {noun(leak.kind, leak.count)}"
-    sentence = f"detected {what} after {calls} calls ({leak.growth_per_call:.3g} per call)"
+    sentence = f"detected {what} after {calls} {call}s ({leak.growth_per_call:.3g} per {call})"
     verb = "allocated" if leak.kind == "memory" else "opened"
     lines = [f"{sentence}, {_opened_at(leak, verb)}"]
     lines += [f"  called from {place(frame)}" for frame in leak.opened_at[1:4]]

@@ -12,7 +12,8 @@ from .reference_names import ARROW
 from .report import Group, group_by_origin, noun
 from .tracker import Tracker
 
-_WHOLE_PATHS = partial(find_holders, paths=1, longest=sys.maxsize)
+WHOLE_PATHS = partial(find_holders, paths=1, longest=sys.maxsize)
+"""Finds the shortest path to each resource, and does not shorten how it is written."""
 Frame = tuple[str, int, str]
 
 
@@ -40,7 +41,7 @@ class Evidence:
         One look at a time: two would find each other among the holders. Without them it takes
         less time and memory.
         """
-        find = _WHOLE_PATHS if with_holders else None
+        find = WHOLE_PATHS if with_holders else None
         with self._looking, self._tracker.unwatched(), self._lend():
             found = group_by_origin(self._tracker.open_resources(), find)
         return tuple(sorted(found, key=lambda group: not self._is_subjects(group)))
@@ -76,23 +77,29 @@ class Evidence:
         return any(file == self._subject.__file__ for file, _, _ in group.stack)
 
     def _held_by(self, group: Group) -> str:
-        """Return the shortest path to a group, from the first thing on it that is the subject's.
-
-        What comes before is how the run itself holds what it runs.
-        """
         if not group.held_by:
             return "nobody: a number that no object owns"
-        parts = group.held_by[0].split(ARROW)
-        subjects = [at for at, part in enumerate(parts) if part.partition(".")[0] in self._names()]
-        return shortened(ARROW.join(parts[subjects[0] if subjects else 0 :]))
+        return from_subject(group.held_by[0], self._subject)
 
-    def _names(self) -> set[str]:
-        """Return the names of what the subject defines."""
-        return {
-            name
-            for name, value in vars(self._subject).items()
-            if getattr(value, "__module__", None) == self._subject.__name__
-        }
+
+def from_subject(path: str, subject: ModuleType) -> str:
+    """Return a whole path of holders from the first thing on it that is the subject's, shortened.
+
+    What comes before is how the run itself holds what it runs.
+    """
+    parts = path.split(ARROW)
+    names = _defined_in(subject)
+    own = [at for at, part in enumerate(parts) if part.partition(".")[0] in names]
+    return shortened(ARROW.join(parts[own[0] if own else 0 :]))
+
+
+def _defined_in(subject: ModuleType) -> set[str]:
+    """Return the names of what the subject defines."""
+    return {
+        name
+        for name, value in vars(subject).items()
+        if getattr(value, "__module__", None) == subject.__name__
+    }
 
 
 def origin(group: Group) -> str:

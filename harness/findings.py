@@ -12,11 +12,15 @@ Verdict = Literal["leak", "clean", "unknown"]
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to call: `calls` in a round (`None`: as many as take 0.05 s, 10 to 25), `rounds`."""
+    """How much to call: `calls` in a round (`None`: as many as take 0.05 s, 10 to 25), `rounds`.
+
+    `memory` says whether growing memory is judged too.
+    """
 
     calls: int | None = None
     rounds: int = 4
     warm_up: int = 5
+    memory: bool = True
 
 
 @dataclass(frozen=True)

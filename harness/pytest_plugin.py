@@ -99,9 +99,9 @@ class Leaks:
         self, call: Callable[[], object], calls: int | None = None, rounds: int = 4
     ) -> Result:
         """Call `call` in rounds of `calls` and judge what grows, as `harness check` does."""
-        from harness.rounds import check
+        from harness.rounds import Sight, check
 
-        return check(call, Plan(calls, rounds), opened=self.tracker)
+        return check(call, Plan(calls, rounds), Sight(self.tracker))
 
     def settled(self, rules: Rules) -> list[Leak]:
         """Return what breaks the rules once it had time to close."""

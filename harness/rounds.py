@@ -11,14 +11,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.findings import Leak, Plan, Result, Verdict
 from harness.limits import limited
-from harness.model import Opened
+from harness.model import Opened, Reading
 from harness.tracker import Tracker
 from harness.verdict_growth import Growth, Trend, judge_coarsely, judge_growth
+
+if TYPE_CHECKING:
+    from harness.report import FindHolders
 
 Call = Callable[[], object]
 Rest = Callable[[float], Awaitable[None]]
@@ -33,13 +37,26 @@ COLLECTIONS = 2  # what a finalizer drops waits for the second
 NOBODY = "nobody: a plain number is closed only by os.close()"
 
 
-def check(call: Call, plan: Plan, *, opened: Tracker | None = None) -> Result:
+@dataclass(frozen=True)
+class Sight:
+    """What the rounds look at: `opened`, a tracker that is on, and figures to read besides.
+
+    `readings` are by the name that the evidence calls them; `find_holders` looks for who holds what
+    leaks.
+    """
+
+    opened: Tracker
+    readings: Mapping[str, Reading] = field(default_factory=dict)
+    find_holders: "FindHolders | None" = None
+
+
+def check(call: Call, plan: Plan, sight: Sight | None = None) -> Result:
     """Call `call` in rounds and judge what grows.
 
     Args:
         call: takes no arguments; a coroutine function is awaited in one event loop of its own.
         plan: how often.
-        opened: a tracker that is on already; by default one is made for the rounds.
+        sight: what to look at; by default a tracker is made for the rounds.
 
     Raises:
         UsageError: `call` returned an awaitable although it is no coroutine function.
@@ -48,8 +65,15 @@ def check(call: Call, plan: Plan, *, opened: Tracker | None = None) -> Result:
     if is_async(call):
         import asyncio
 
-        return asyncio.run(_Rounds(call, plan, asyncio.sleep).run(opened))
-    return _finish(_Rounds(call, plan, _sleep).run(opened))
+        return asyncio.run(_Rounds(call, plan, asyncio.sleep).run(sight))
+    return _finish(_Rounds(call, plan, _sleep).run(sight))
+
+
+async def check_async(call: Call, plan: Plan, sight: Sight) -> Result:
+    """Do the same with a coroutine function in the event loop that runs."""
+    import asyncio
+
+    return await _Rounds(call, plan, asyncio.sleep).run(sight)
 
 
 def is_async(call: Call) -> bool:
@@ -84,31 +108,31 @@ class _Rounds:
         self._memory: list[int] = []
         self._late: Counter[str] = Counter()
 
-    async def run(self, opened: Tracker | None) -> Result:
-        if opened is not None:
-            return await self._run(opened)
+    async def run(self, sight: Sight | None) -> Result:
+        if sight is not None:
+            return await self._run(sight)
         with Tracker() as tracker:
-            return await self._run(tracker)
+            return await self._run(Sight(tracker))
 
-    async def _run(self, tracker: Tracker) -> Result:
+    async def _run(self, sight: Sight) -> Result:
         try:
             await self._warm_up()
-            await self._count(tracker)
+            await self._count(sight)
             for _ in range(self._plan.rounds):
-                await self._round(tracker)
+                await self._round(sight)
             if self._keys(Trend.UNCLEAR):
                 for _ in range(self._plan.rounds):
-                    await self._round(tracker)
+                    await self._round(sight)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
             with limited(math.inf):  # to look at what is open takes descriptors
-                return self._exhausted(tracker)
-        await self._settle_last(tracker)
+                return self._exhausted(sight)
+        await self._settle_last(sight)
         leaking = self._keys(Trend.GROWING)
         if not leaking and self._memory_grew():
             return await self._look_at_memory()
-        return self._result(leaking, tracker)
+        return self._result(leaking, sight)
 
     async def _warm_up(self) -> None:
         started_s = time.perf_counter()
@@ -127,32 +151,34 @@ class _Rounds:
                 getattr(result, "close", lambda: None)()
                 raise UsageError("it returned a coroutine: declare it with async def")
 
-    async def _round(self, tracker: Tracker) -> None:
+    async def _round(self, sight: Sight) -> None:
         await self._calls_of(self._calls)
-        before = Counter(kind for kind, _, _ in _keys(_open(tracker)))
-        await self._count(tracker)
-        after = Counter(kind for (kind, _, _) in self._counts[-1].elements())
+        before = Counter(kind for kind, _, _ in _keys(_open(sight.opened)))
+        await self._count(sight)
+        after: Counter[str] = Counter()
+        for (kind, _, _), number in self._counts[-1].items():
+            after[kind] += number
         self._late |= before - after
 
-    async def _count(self, tracker: Tracker) -> None:
+    async def _count(self, sight: Sight) -> None:
         """Note what is open: at once if nothing grew, else after a bounded back-off."""
         former = self._counts[-1] if self._counts else None
-        count = count_open(tracker)
+        count = _look(sight)
         for pause_s in PAUSES_S:
             if former is not None and not count - former:
                 break
             await self._rest(pause_s)
-            count = count_open(tracker)
+            count = _look(sight)
         self._counts.append(count)
         self._memory.append(sys.getallocatedblocks())
 
-    async def _settle_last(self, tracker: Tracker) -> None:
+    async def _settle_last(self, sight: Sight) -> None:
         """Give what still grows a longer time to close before it is called a leak."""
         for pause_s in LAST_PAUSES_S:
             if not self._keys(Trend.GROWING):
                 return
             await self._rest(pause_s)
-            count = count_open(tracker)
+            count = _look(sight)
             if count == self._counts[-1]:
                 return
             self._counts[-1] = count
@@ -168,26 +194,28 @@ class _Rounds:
         extended = len(counts) - 1 > self._plan.rounds
         return (judge_coarsely if extended else judge_growth)(counts, self._calls)
 
-    def _exhausted(self, tracker: Tracker) -> Result:
+    def _exhausted(self, sight: Sight) -> Result:
         """Judge what is open when descriptors ran out: all that is new is the leak."""
         base = self._counts[0] if self._counts else Counter()
-        grown = count_open(tracker) - base
+        grown = _look(sight) - base
         calls = max(self._calls * len(self._counts), 1)
         keys = {
             key: Growth(Trend.GROWING, count, count / calls)
             for key, count in grown.items()
             if count >= FEWEST_CALLS
         }
-        return self._result(keys, tracker)
+        return self._result(keys, sight)
 
-    def _result(self, leaking: Mapping[Key, Growth], tracker: Tracker) -> Result:
+    def _result(self, leaking: Mapping[Key, Growth], sight: Sight) -> Result:
         rounds = len(self._counts) - 1
         if not leaking:
             return Result("clean", rounds * self._calls, rounds, late=dict(self._late))
-        leaks = leaks_of(leaking, tracker)
+        leaks = _evidence(leaking, sight)
         return Result("leak", rounds * self._calls, rounds, leaks, dict(self._late))
 
     def _memory_grew(self) -> bool:
+        if not self._plan.memory:
+            return False
         growth = judge_growth(self._memory, self._calls)
         return growth.trend is Trend.GROWING and growth.per_call >= 1 / FEWEST_CALLS
 
@@ -205,6 +233,25 @@ class _Rounds:
         calls = self._calls * self._plan.rounds
         verdict: Verdict = "leak" if leaks else "clean"
         return Result(verdict, calls, self._plan.rounds, leaks, dict(self._late))
+
+
+def _look(sight: Sight) -> Counter[Key]:
+    """Count what is open, and take the readings; what cannot be read counts as nothing."""
+    count = count_open(sight.opened)
+    for name, reading in sight.readings.items():
+        count[name, (), ""] = int(reading() or 0)
+    return count
+
+
+def _evidence(leaking: Mapping[Key, Growth], sight: Sight) -> tuple[Leak, ...]:
+    """Return the evidence on what grew; of a figure there is only by how much."""
+    figures = tuple(
+        Leak(key[0], growth.count, growth.per_call, (), ())
+        for key, growth in leaking.items()
+        if key[0] in sight.readings
+    )
+    resources = {key: each for key, each in leaking.items() if key[0] not in sight.readings}
+    return leaks_of(resources, sight.opened, sight.find_holders) + figures
 
 
 def count_open(tracker: Tracker) -> Counter[Key]:
@@ -241,13 +288,15 @@ def _keys(opened: Iterable[Opened]) -> list[Key]:
     ]
 
 
-def leaks_of(leaking: Mapping[Key, Growth], tracker: Tracker) -> tuple[Leak, ...]:
+def leaks_of(
+    leaking: Mapping[Key, Growth], tracker: Tracker, find: "FindHolders | None" = None
+) -> tuple[Leak, ...]:
     """Return the evidence on what grew: where it was opened, and by what it is held."""
     from harness.holders import find_holders
     from harness.report import group_by_origin
 
     opened = [each for each in _open(tracker) if (each.kind, each.stack[:1], each.via) in leaking]
-    groups = group_by_origin(opened, find_holders)
+    groups = group_by_origin(opened, find or find_holders)
     found = []
     for group in groups:
         growth = leaking[group.kind, group.stack[:1], group.via]

@@ -3,13 +3,15 @@
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
 from fixed import file_leak as fixed
 from harness import listing, table
 from harness.cli import main
 from harness.gauges import OPEN_FDS
-from harness.model import Gauge, Lab, Run, Setting, View, Workload
+from harness.model import Exercise, Gauge, Lab, Run, Setting, View, Workload
+from harness.probes import fds
 from leaky import file_leak as leaky
 
 FILES_OPENED = Gauge("app_files_opened_total", "Files opened", "Files opened")
@@ -42,6 +44,82 @@ def views(run: Run, setting: Setting) -> Sequence[View]:
     return listing.open_files(run, setting.directory, "logfile")
 
 
+def batches_are_written(subject: ModuleType, directory: Path) -> str | None:
+    """Every record of a batch is in its file as soon as it is stored."""
+    aggregator = subject.LogAggregator(directory)
+    for batch, records in enumerate(("first", "", "naïve ☃")):
+        size = aggregator.store(batch, records)
+        stored = (directory / f"logfile_{batch}.txt").read_text(encoding="utf-8")
+        if stored != records:
+            return (
+                f"logfile_{batch}.txt holds {stored!r} instead of {records!r}; write before closing"
+            )
+        if size != len(records.encode()):
+            return f"store returned {size} for {len(records.encode())} bytes; measure a closed file"
+    return None
+
+
+def recent_names_the_latest(subject: ModuleType, directory: Path) -> str | None:
+    """The status page names the latest 20 batches, the oldest first."""
+    aggregator = subject.LogAggregator(directory)
+    for batch in range(subject.RECENT + 3):
+        aggregator.store(batch, "record")
+    wanted = [f"logfile_{batch}.txt" for batch in range(3, subject.RECENT + 3)]
+    if aggregator.recent() == wanted:
+        return None
+    return (
+        f"recent() gives {len(aggregator.recent())} names after {subject.RECENT + 3} batches, not "
+        f"the latest {subject.RECENT} in order; keep the names, not the files"
+    )
+
+
+def nothing_stays_open(subject: ModuleType, directory: Path) -> str | None:
+    """A stored batch is closed at once, and not some batches later."""
+    before = fds.count() or 0
+    aggregator = subject.LogAggregator(directory)
+    for batch in range(5):
+        aggregator.store(batch, "record")
+    still = (fds.count() or 0) - before
+    return (
+        f"{still} files are open after 5 batches; close each before store returns"
+        if still
+        else None
+    )
+
+
+def a_failed_write_closes_too(subject: ModuleType, directory: Path) -> str | None:
+    """A batch that cannot be written is an error for the caller, and its file is closed."""
+    aggregator = subject.LogAggregator(directory)
+    before, kept = fds.count() or 0, []
+    for batch in range(3):
+        try:
+            aggregator.store(batch, "\ud800")  # a lone surrogate has no UTF-8 form
+        except UnicodeEncodeError as error:
+            kept.append(error)  # as an error report would, and with it the frames of the failure
+    if len(kept) < 3:
+        return "a batch that could not be written raised no error; let its caller see it"
+    still = (fds.count() or 0) - before
+    return (
+        f"{still} files are open after 3 batches that failed: close() was not reached; "
+        "with closes on every path"
+        if still
+        else None
+    )
+
+
+EXERCISE = Exercise(
+    task=(
+        "The aggregator stores each batch of records in a file and lists the latest on a status "
+        "page. After some hours in production it fails with: Too many open files."
+    ),
+    behaviours=(
+        batches_are_written,
+        recent_names_the_latest,
+        nothing_stays_open,
+        a_failed_write_closes_too,
+    ),
+)
+
 LAB = Lab(
     name="file_leak",
     title="File descriptor leak",
@@ -71,6 +149,15 @@ LAB = Lab(
         'watch -n 1 "ls /proc/{pid}/fd | wc -l"',
         "curl http://localhost:{port}/debug/pprof/",
     ),
+    hints=(
+        "Run it and read the two lines below the warning: they name the line that opens the files, "
+        "and the object that keeps them. `python -m labs.file_leak --leaky`",
+        "LogAggregator._recent holds every file object ever opened. CPython closes a file when "
+        "the last reference to it goes, and this one stays. What does the status page need?",
+        "Write inside `with open(...) as file:`, so that the file is closed on every path, and let "
+        "_recent hold the paths of the latest batches.",
+    ),
+    exercise=EXERCISE,
 )
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +11,7 @@ from fixed import http_leak as fixed
 from harness import connections, table
 from harness.cli import main
 from harness.gauges import TASKS
-from harness.model import Gauge, Lab, Option, Row, Run, Setting, View, Workload
+from harness.model import Exercise, Gauge, Lab, Option, Row, Run, Setting, View, Workload
 from harness.ports import listen
 from harness.probes import sockets
 from leaky import http_leak as leaky
@@ -135,6 +136,81 @@ def _never(_leaky: Run, fixed_run: Run) -> str:
     return "✅ Never" if _pool_lasts(fixed_run) == "never" else "n/a"
 
 
+PATIENCE_S = 0.3
+"""An operation on an empty pool would wait for seconds."""
+
+
+async def _asked(subject: ModuleType, fails: Sequence[bool], pool: int) -> tuple[list[object], int]:
+    """Request once per item of `fails`, from an upstream that fails where it says so.
+
+    Returns what came of each, a body or an error, and how many connections it took.
+    """
+    import asyncio
+
+    from .upstream import Upstream, running
+
+    listener = listen(0, UPSTREAM_PORT.flag)
+    upstream = Upstream(lambda number: fails[number - 1], None)
+    gateway = subject.Gateway(f"http://127.0.0.1:{listener.getsockname()[1]}", pool)
+    got: list[object] = []
+    async with running(upstream, listener):
+        for number in range(len(fails)):
+            try:
+                got.append(await asyncio.wait_for(gateway.fetch(f"/{number}"), PATIENCE_S))
+            except Exception as error:  # noqa: BLE001 - whatever the copy raises is looked at
+                got.append(error)
+        await gateway.close()
+    return got, upstream.connections
+
+
+def bodies_and_failures_arrive(subject: ModuleType, _directory: Path) -> str | None:
+    """A body is returned whole, and an upstream's error status raises UpstreamError."""
+    import asyncio
+
+    (body, failure), _ = asyncio.run(_asked(subject, (False, True), 5))
+    if body != b'{"path": "/0"}':
+        return f"fetch gave {body!r}; read the body whole before the response is closed"
+    if not isinstance(failure, subject.UpstreamError) or failure.status != 503:
+        return f"fetch gave {failure!r} for an answer of 503; callers need UpstreamError(503)"
+    return None
+
+
+def failures_leave_the_pool_usable(subject: ModuleType, _directory: Path) -> str | None:
+    """After more failures than the pool has connections, the next request is answered."""
+    import asyncio
+
+    got, _ = asyncio.run(_asked(subject, (True, True, True, False), 2))
+    if isinstance(got[-1], bytes):
+        return None
+    return (
+        f"after 3 failures a pool of 2 had no connection left ({type(got[-1]).__name__}); "
+        "close the response of a failed request too"
+    )
+
+
+def connections_are_shared(subject: ModuleType, _directory: Path) -> str | None:
+    """Requests one after the other go over one connection, also after a failure."""
+    import asyncio
+
+    _, connections = asyncio.run(_asked(subject, (False, True, False, True, False), 5))
+    if connections == 1:
+        return None
+    return (
+        f"5 requests one after the other took {connections} connections; keep one client, and read "
+        "each body to its end, so that its connection can carry the next request"
+    )
+
+
+EXERCISE = Exercise(
+    task=(
+        "The gateway passes requests on to an upstream that fails now and then. Some time after "
+        "each of its bad days the gateway stops answering as well, and stays so."
+    ),
+    behaviours=(bodies_and_failures_arrive, failures_leave_the_pool_usable, connections_are_shared),
+    operations=8,
+)
+
+
 LAB = Lab(
     name="http_leak",
     title="HTTP connection leak",
@@ -168,6 +244,16 @@ LAB = Lab(
         "curl 'http://localhost:{port}/debug/pprof/goroutine?debug=1'",
     ),
     options=(UPSTREAM_PORT, KEEPALIVE, POOL),
+    hints=(
+        "Compare how many connections are open with how many requests failed: "
+        "`python -m labs.http_leak --leaky`. Which path through fetch do the failed ones take?",
+        "The pool inside httpx's client owns each connection, and counts it as in use until the "
+        "body has been read to its end or the response was closed. Dropping the response, as the "
+        "raise does, tells the pool nothing.",
+        "Open the response with `async with self._client.stream(...)`, which closes it on every "
+        "path, and read the body first, so that the connection can be used again.",
+    ),
+    exercise=EXERCISE,
 )
 
 if __name__ == "__main__":

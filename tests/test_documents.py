@@ -1,9 +1,7 @@
-"""The documents show what a run shows: every command in them is run, every link leads somewhere."""
+"""The documents show what a run shows: every command in them is run."""
 
-import re
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from documents import Block, alike, blocks, documents, run, with_free_ports
@@ -32,9 +30,6 @@ def measured(request):
         pool.shutdown(cancel_futures=True)
 
 
-LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)")
-
-
 def shows(block: Block, output: str) -> bool:
     """Tell whether the document shows this output, but for what differs from run to run."""
     within = float(block.options.get("within", 0))
@@ -52,13 +47,6 @@ def test_a_command_prints_what_the_document_says(
     """
     if not shows(block, measured[block].result()) and not shows(block, again := run(block)):
         assert block.body == again
-
-
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
-def test_links_lead_somewhere(path: Path):
-    """Each relative link of a document names a file that is there."""
-    targets = LINK.findall(path.read_text(encoding="utf-8"))
-    assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
 def test_figures_that_differ_are_seen():

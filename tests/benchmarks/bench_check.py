@@ -1,17 +1,13 @@
-"""How long a verdict takes, start of the child included: `python tests/benchmarks/bench_check.py`.
+"""How long a verdict takes, start of the child included, and what a comparison adds to its time."""
 
-Exit status 1 when the median of a kind of function is over its limit.
-"""
-
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
+from .measure import Limit, Table, duration, in_turn, seconds
+
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = 7
 LIMIT_S = 1.0
 PROGRAM = """
 import asyncio, time
@@ -26,30 +22,41 @@ async def leaky_async():
     KEPT.append(open("/dev/null"))
 """
 STATUSES = {"clean": 0, "leaky": 1, "leaky_async": 1}
+COMPARED_S = 4
 
 
-def verdict_s(target: str, status: int) -> float:
-    """Return the wall time of one `harness check`, in seconds; its verdict must be the true one."""
-    start_s = time.perf_counter()
+def judge(target: str, status: int) -> None:
+    """Run one `harness check`; its verdict must be the true one."""
     command = [sys.executable, "-m", "harness", "check", target]
     done = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert done.returncode == status, done.stderr
-    return time.perf_counter() - start_s
 
 
-def main() -> int:
-    """Print each median and whether it is within the limit."""
+def verdicts(rounds: int) -> Table:
+    """Time `harness check` on functions that take 1 ms."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "program.py")
         path.write_text(PROGRAM, encoding="utf-8")
-        medians = {
-            name: statistics.median(verdict_s(f"{path}:{name}", status) for _ in range(RUNS))
+        works = {
+            name: lambda name=name, status=status: judge(f"{path}:{name}", status)
             for name, status in STATUSES.items()
         }
-    for name, median_s in medians.items():
-        print(f"verdict on {name:<12} {median_s:.2f} s   at most {LIMIT_S:.1f} s")
-    return int(max(medians.values()) > LIMIT_S)
+        medians = in_turn(works, rounds)
+    rows = [[name, duration(median_s)] for name, median_s in medians.items()]
+    limits = [Limit("the longest, in seconds", max(medians.values()), LIMIT_S)]
+    return Table("Verdict of harness check on a 1 ms function", ["", "median"], rows, limits)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def comparison() -> Table:
+    """Time a whole comparison, start and table included, against its length."""
+    command = [sys.executable, "-m", "labs.file_leak", "--port=0", f"--duration={COMPARED_S}"]
+    took_s = seconds(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, check=True))
+    over_s = took_s - COMPARED_S
+    rows = [[f"comparison of {COMPARED_S} s", duration(took_s), duration(over_s)]]
+    limits = [Limit("time on top, in seconds", over_s, 1.5)]
+    return Table("A comparison's time", ["", "wall time", "on top"], rows, limits)
+
+
+def tables(rounds: int) -> list[Table]:
+    """Measure both."""
+    return [verdicts(rounds), comparison()]

@@ -1,70 +1,91 @@
-"""The live page at nearly 20,000 descriptors: what a look costs, and how late it makes the lab.
-
-`python tests/benchmarks/bench_page.py` needs `ulimit -Hn` of 20000 or more.
-"""
+"""The live page at thousands of descriptors: what a look costs, and how late it makes the lab."""
 
 import json
 import subprocess
 import sys
 import threading
-import time
 import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-RATE = ["--rate", "1000", "--duration", "19", "--report-every", "0.5", "--port", "0", "--json"]
+from .measure import Limit, Table, duration, seconds
+
+RATE_HZ = 1000
+REPORT_S = 0.5
+VISITS = {
+    "nobody": "",
+    "the page": "page/open.json",
+    "the page with a group open": "page/open.json?holders=1",
+}
 
 
-def run(path):
-    """Run the leaky lab, with a visitor who asks for `path`; return its lateness and the answers."""
-    command = [sys.executable, "-m", "labs.file_leak", "--leaky", *RATE]
+@dataclass
+class Visited:
+    """A run: its descriptors and how late its reports came; how long and large answers were."""
+
+    open_fds: int = 0
+    late_s: float = 0.0
+    answers_s: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+
+def visited(path: str, duration_s: float) -> Visited:
+    """Run the leaky lab while somebody asks for `path` after each report."""
+    length = [f"--rate={RATE_HZ}", f"--duration={duration_s:g}", f"--report-every={REPORT_S}"]
+    command = [sys.executable, "-m", "labs.file_leak", "--leaky", "--json", "--port=0", *length]
+    seen = Visited()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        first = json.loads(process.stdout.readline())
-        seen = []
-        if path:
-            visitor = threading.Thread(target=visit, args=(first["server_port"], path, seen))
-            visitor.start()
-        reports = [json.loads(line) for line in process.stdout]
-    late_s = [
-        each["elapsed_s"] - 0.5 * number
-        for number, each in enumerate(
-            (each for each in reports if each["event"] == "report"), start=1
-        )
-    ]
-    return max(late_s), reports[-1]["values"]["app_files_open"], seen
+        assert process.stdout is not None
+        port = json.loads(process.stdout.readline())["server_port"]
+        visitor = threading.Thread(target=visit, args=(f"http://localhost:{port}/", path, seen))
+        visitor.start()
+        lines = [json.loads(line) for line in process.stdout]
+        visitor.join()
+    reports = [line for line in lines if line["event"] == "report"]
+    late_s = [each["elapsed_s"] - REPORT_S * at for at, each in enumerate(reports, start=1)]
+    seen.late_s, seen.open_fds = max(late_s), reports[-1]["values"]["app_files_open"]
+    return seen
 
 
-def visit(port, path, seen):
+def visit(base: str, path: str, seen: Visited) -> None:
     """Follow the run as the page does, until it ends."""
-    changes = -1
-    try:
-        while True:
-            told, _, _ = get(port, f"page/run.json?after={changes}")
-            if told["ended"]:
-                return
-            changes = told["changes"]
-            seen.append(get(port, path)[1:])
-    except OSError:
-        return
+    told = {"ended": not path, "changes": -1}
+    while not told["ended"]:
+        try:
+            told = json.loads(get(f"{base}page/run.json?after={told['changes']}"))
+            seen.answers_s.append(seconds(lambda: seen.sizes.append(len(get(base + path)))))
+        except OSError:
+            return
 
 
-def get(port, path):
-    """Return the document, its size in bytes, and the seconds it took."""
-    began_s = time.monotonic()
-    with urllib.request.urlopen(f"http://localhost:{port}/{path}", timeout=60) as answer:
-        body = answer.read()
-    return json.loads(body), len(body), time.monotonic() - began_s
+def get(url: str) -> bytes:
+    """Return the body of an answer."""
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        body: bytes = answer.read()
+    return body
 
 
-def main():
-    """Print the run without a page, with one, and with one whose group is open."""
-    paths = {"no page": "", "a page": "page/open.json", "a group": "page/open.json?holders=1"}
-    for name, path in paths.items():
-        late_s, open_fds, seen = run(path)
-        print(f"{name} open: {open_fds:.0f} descriptors at the end, "
-              f"reports at most {late_s:.2f} s late")  # fmt: skip
-        if seen:
-            sizes, times_s = zip(*seen, strict=True)
-            print(f"  {len(seen)} answers of at most {max(sizes)} bytes in {max(times_s):.2f} s")
+def row(name: str, seen: Visited) -> list[str]:
+    """Return a table's row."""
+    slowest = duration(max(seen.answers_s)) if seen.answers_s else "–"
+    largest = f"{max(seen.sizes)} bytes" if seen.sizes else "–"
+    return [name, str(seen.open_fds), duration(max(seen.late_s, 0.0)), slowest, largest]
 
 
-if __name__ == "__main__":
-    main()
+def tables(rounds: int) -> list[Table]:
+    """Measure the lab with and without a visitor."""
+    found = {name: visited(path, min(19.0, 0.9 * rounds)) for name, path in VISITS.items()}
+    rows: list[Sequence[str]] = [row(name, seen) for name, seen in found.items()]
+    headers = [
+        "who looks",
+        "descriptors",
+        "reports late, most",
+        "answer, longest",
+        "answer, largest",
+    ]
+    limits = [
+        Limit(f"seconds that {name} makes the lab late", seen.late_s, REPORT_S)
+        for name, seen in found.items()
+    ]
+    note = f"The leaky file lab at {RATE_HZ} files a second, a report every {REPORT_S} s."
+    return [Table("Live page", headers, rows, limits, note)]

@@ -1,0 +1,1 @@
+"""The course: learners mend copies of the leaky twins, and measurement judges them."""
