@@ -52,6 +52,7 @@ EXAMPLES = (
     ("--fixed --rate 2000", "2000 operations a second"),
     ("--leaky --report-every 0.5", "a line every half second"),
     ("--format html", "the table as HTML; the lines go to stderr"),
+    ("--plot leak.svg", "both curves, the limit and the verdict as a picture"),
     ("--leaky --json", "one JSON object per report, then the result"),
     ("--leaky --no-server", "without the debug server"),
     ("--leaky --host 0.0.0.0 --allow-remote", "let other machines see the debug server"),
@@ -74,6 +75,7 @@ class Options:
     allow_remote: bool
     hold: bool
     lifeline: bool
+    plot: str | None
     numbers: dict[str, float | None]
 
     def value(self, option: Option, variant: Variant) -> float | None:
@@ -176,6 +178,7 @@ def _add_pace(made: Parser, lab: Lab) -> None:
 def _add_output(made: Parser) -> None:
     made.add_argument("--format", choices=FORMATS, default="github", help="of the comparison table")
     made.add_argument("--json", action="store_true", help="one JSON object per report")
+    made.add_argument("--plot", metavar="FILE", help="draw the curves into FILE (.svg or .png)")
     made.add_argument("--no-server", action="store_true", help="start no debug server")
     made.add_argument(
         "--host", default=LOOPBACK, help=f"address of the debug server (default: {LOOPBACK})"
@@ -215,6 +218,7 @@ def parse(lab: Lab, program: str, arguments: Sequence[str]) -> Options:
         allow_remote=given.allow_remote,
         hold=given.hold,
         lifeline=given.lifeline,
+        plot=given.plot,
         numbers={option.key: getattr(given, option.key) for option in (*COMMON, *lab.options)},
     )
 
@@ -230,6 +234,10 @@ def main(lab: Lab, program: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(lab: Lab, program: str, options: Options) -> int:
+    if options.plot is not None:
+        from .plot import check
+
+        check(options.plot)
     if options.variant is None:
         from .compare import compare
 

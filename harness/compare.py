@@ -13,7 +13,7 @@ from .cli import COMMON, EXHAUSTED, Options
 from .command import DONE, USAGE
 from .errors import UsageError
 from .jsonlines import Reader
-from .model import Lab, Variant
+from .model import Lab, Run, Variant
 from .progress import Show, show_for
 from .stops import Stopped
 from .table import as_objects, cells, render
@@ -156,10 +156,18 @@ def _status(statuses: list[int]) -> int:
 
 
 def _conclude(lab: Lab, options: Options, children: Mapping[Variant, Child]) -> None:
-    """Print the comparison, if both runs have begun."""
+    """Print the comparison, and draw it if that is asked for, if both runs have begun."""
     leaky, fixed = (children[variant].reader.run for variant in PAIR)
     if leaky is None or fixed is None:
         return
+    _print(lab, options, leaky, fixed)
+    if options.plot is not None:
+        from .plot import draw
+
+        draw(lab, (leaky, fixed), options.plot)
+
+
+def _print(lab: Lab, options: Options, leaky: Run, fixed: Run) -> None:
     if options.as_json:
         rows = as_objects(cells(lab.rows, leaky, fixed))
         sys.stdout.write(json.dumps({"event": "comparison", "lab": lab.name, "rows": rows}) + "\n")

@@ -35,16 +35,18 @@ class Evidence:
         self._lend = lend
         self._looking = Lock()
 
-    def groups(self) -> tuple[Group, ...]:
+    def groups(self, with_holders: bool = True) -> tuple[Group, ...]:
         """Return what is open, grouped by origin and holder; the subject's own groups first.
 
         Of groups of one size those that the subject itself holds come first: a task before the
         socket that its frame holds, which the event loop knows too.
 
-        One look at a time: two would find each other among the holders.
+        One look at a time: two would find each other among the holders. Without them it takes
+        less time and memory.
         """
+        find = WHOLE_PATHS if with_holders else None
         with self._looking, self._tracker.unwatched(), self._lend():
-            found = group_by_origin(self._tracker.open_resources(), WHOLE_PATHS)
+            found = group_by_origin(self._tracker.open_resources(), find)
         return tuple(sorted(found, key=self._rank))
 
     def lines(self) -> tuple[str, ...]:
@@ -63,8 +65,15 @@ class Evidence:
     def rows(self) -> list[tuple[str, str, str]]:
         """Return a row for each group: how many of what, where opened, by whom held."""
         return [
-            (f"{group.count} {noun(group)}", group.origin, self._held_by(group))
-            for group in self.groups()
+            (f"{group.count} {noun(group)}", group.origin, held_by)
+            for group, held_by in self.look(with_holders=True)
+        ]
+
+    def look(self, with_holders: bool) -> list[tuple[Group, str]]:
+        """Return each group with who holds it, or with nothing where that is not asked for."""
+        return [
+            (group, self._held_by(group) if with_holders else "")
+            for group in self.groups(with_holders)
         ]
 
     def _rank(self, group: Group) -> tuple[bool, int, bool]:

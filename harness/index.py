@@ -5,24 +5,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from .page.live import Live
+    from .page.routes import Look
     from .pprof.descriptors import Origins
     from .pprof.pages import Rows
 
 
-def application(origins: "Origins", rows: "Rows", allow_remote: bool = False) -> "web.Application":
-    """Return the application: the pages below /debug/pprof/, and the way there from /.
+def application(
+    origins: "Origins", rows: "Rows", live: "Live", look: "Look", allow_remote: bool = False
+) -> "web.Application":
+    """Return the application: the live page at /, the profiles below /debug/pprof/.
 
-    `origins` tells which stack opened a descriptor, `rows` what is open by
-    origin and holder. With `allow_remote` requests are answered whatever Host they ask for.
+    `origins` tells which stack opened a descriptor, `rows` and `look` what is open by
+    origin and holder, `live` how the run goes. With `allow_remote` requests are answered whatever
+    Host they ask for.
     """
     from aiohttp import web
 
-    from .pprof.routes import ROOT, add_routes
-
-    async def to_the_pages(_request: web.Request) -> web.Response:
-        return web.Response(status=302, headers={"Location": ROOT})
+    from .page import routes as page
+    from .pprof import routes as pprof
 
     made = web.Application()
-    add_routes(made, origins=origins, rows=rows, allow_remote=allow_remote)
-    made.router.add_get("/", to_the_pages)
+    observers = page.add_routes(made, live, look)
+    pprof.add_routes(
+        made, exclude=observers.__contains__, origins=origins, rows=rows, allow_remote=allow_remote
+    )
     return made

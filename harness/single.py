@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from . import limits, mine
-from .cli import COMMON, EXHAUSTED, SERVER_PORT, TRACEMALLOC, ULIMIT, Options
+from .cli import COMMON, EXHAUSTED, OFFSETS, SERVER_PORT, TRACEMALLOC, ULIMIT, Options
 from .clock import SystemClock
 from .command import DONE
 from .console import Console
@@ -29,6 +29,8 @@ from .evidence import Evidence
 from .gauges import OPEN_FDS, RSS_BYTES, TASKS, THREADS
 from .jsonlines import JsonLines
 from .model import Gauge, Lab, Reading, Run, Setting, Sink, Variant, Workload
+from .page.live import Live
+from .plot import Plot
 from .ports import listen
 from .probes import fds, memory, tasks, threads
 from .reserve import Reserve
@@ -56,6 +58,8 @@ class Stage:
     reserve: Reserve
     server: DebugServer | None
     evidence: Evidence
+    live: Live
+    sinks: tuple[Sink, ...] = ()
 
     def tasks(self) -> int:
         """Count the tasks without those that answer the debug server's requests."""
@@ -106,11 +110,13 @@ def run_one(lab: Lab, variant: Variant, options: Options) -> int:
     subject = _subject(lab, variant)
     tracker = Tracker()
     with ExitStack() as stack:
+        plot = _plot(lab, options, stack)
         notices = [_raise_limit(lab, variant, options), _warn_of_remote(options)]
         stage = _set_up(lab, variant, options, subject, tracker, stack)
         stack.enter_context(tracker)
         stack.enter_context(_refusals_told_once())
         _trace_memory(int(options.value(TRACEMALLOC, variant) or 0))
+        stage = replace(stage, sinks=(*stage.sinks, *plot))
         run = _play(stage, subject, [notice for notice in notices if notice])
     return EXHAUSTED if run.exhaustion else DONE
 
@@ -119,6 +125,15 @@ def _subject(lab: Lab, variant: Variant) -> ModuleType:
     if variant is Variant.MINE:
         return mine.load(mine.path_of(lab.name), lab.leaky)
     return lab.leaky if variant is Variant.LEAKY else lab.fixed
+
+
+def _plot(lab: Lab, options: Options, stack: ExitStack) -> list[Plot]:
+    """Return the sink for `--plot`, which draws when everything else has been given back."""
+    if options.plot is None:
+        return []
+    plot = Plot(lab, options.plot)
+    stack.callback(plot.draw)
+    return [plot]
 
 
 @contextmanager
@@ -178,11 +193,18 @@ def _set_up(
     stack.callback(reserve.close)
     evidence = Evidence(tracker, subject, partial(_lent, reserve))
     server = None
+    port = int(numbers[SERVER_PORT.key] or 0)
+    live = Live(lab, _beside(variant, port))
     if options.serve:
-        port = int(numbers[SERVER_PORT.key] or 0)
-        server = stack.enter_context(_serving(options, port, reserve, evidence, tracker))
+        server = stack.enter_context(_serving(options, port, reserve, evidence, live, tracker))
     setting = Setting(directory, numbers, partial(_open_fds, server))
-    return Stage(lab, variant, options, setting, reserve, server, evidence)
+    return Stage(lab, variant, options, setting, reserve, server, evidence, live)
+
+
+def _beside(variant: Variant, port: int) -> int | None:
+    """Return the port of the run to compare with; nobody knows it where any free one will do."""
+    other = Variant.FIXED if variant is Variant.LEAKY else Variant.LEAKY
+    return port + OFFSETS[other] - OFFSETS[variant] if port else None
 
 
 def _is_observer(thread_name: str) -> bool:
@@ -199,12 +221,17 @@ def _open_fds(server: DebugServer | None) -> int | None:
 
 @contextmanager
 def _serving(
-    options: Options, port: int, reserve: Reserve, evidence: Evidence, tracker: Tracker
+    options: Options,
+    port: int,
+    reserve: Reserve,
+    evidence: Evidence,
+    live: Live,
+    tracker: Tracker,
 ) -> Iterator[DebugServer]:
     listener = listen(port, SERVER_PORT.flag, options.host)
     from .index import application
 
-    pages = application(evidence.origins, evidence.rows, options.allow_remote)
+    pages = application(evidence.origins, evidence.rows, live, evidence.look, options.allow_remote)
     server = DebugServer(listener, reserve, pages, tracker.unwatched)
     server.start()
     try:
@@ -317,7 +344,7 @@ def _runner(stage: Stage, workload: Workload, clock: SystemClock) -> Runner:
         run,
         judged=stage.lab.judged,
         readings=readings,
-        sinks=[_sink(stage)],
+        sinks=[_sink(stage), stage.live, *stage.sinks],
         clock=clock,
         survey=stage.survey,
         trace=stage.evidence.lines,

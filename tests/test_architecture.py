@@ -26,8 +26,14 @@ HEAVY = {
     "httpx",
     "sqlalchemy",
     "prometheus_client",
+    "matplotlib",
+    "playwright",
 }
-SERVING = {Path("harness/pprof/guard.py"), Path("harness/pprof/routes.py")}
+SERVING = {
+    Path("harness/page/routes.py"),
+    Path("harness/pprof/guard.py"),
+    Path("harness/pprof/routes.py"),
+}
 """The debug server's pages: they are imported when it is started, and only then."""
 NOTHING_OF_OURS = {"model", "clock", "reserve", "terminal", "errors", "limits", "workdir", "stops"}
 ALLOWED = {

@@ -15,7 +15,7 @@ from pathlib import Path
 from .measure import Table
 
 HERE = Path(__file__).parent
-NAMES = "counts", "sockets", "tracker", "snapshots", "pace", "start", "check", "watch"
+NAMES = "counts", "sockets", "tracker", "snapshots", "pace", "start", "check", "watch", "page"
 ROUNDS, SHORT_ROUNDS = 21, 5
 
 

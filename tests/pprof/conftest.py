@@ -33,14 +33,15 @@ class Server:
     """The server's port, and a way to ask it."""
 
     port: int
+    root: str = "/debug/pprof/"
 
     @property
     def base(self) -> str:
         """The address of its pages."""
-        return f"http://127.0.0.1:{self.port}/debug/pprof/"
+        return f"http://127.0.0.1:{self.port}{self.root}"
 
     def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        """Ask for `path` below /debug/pprof/; errors are answers too."""
+        """Ask for `path` below the root; errors are answers too."""
         request = urllib.request.Request(self.base + path, method=method, headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=20) as answer:

@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import canned
 import pytest
 
 from harness.index import application
+from harness.page.live import Live
 from harness.pprof.proto import decode
 from harness.probes import tasks
 from harness.reserve import Reserve
@@ -24,7 +26,8 @@ from tests.pprof.programs import LoopThread
 def debug_server() -> Iterator[DebugServer]:
     """Run a lab's debug server on a free port until the test ends."""
     reserve = Reserve()
-    server = DebugServer(socket.create_server(("127.0.0.1", 0)), reserve, application(dict, list))
+    pages = application(dict, list, Live(canned.LAB), lambda _: [])
+    server = DebugServer(socket.create_server(("127.0.0.1", 0)), reserve, pages)
     server.start()
     yield server
     server.stop()
@@ -55,11 +58,15 @@ def no_descriptor_left(spare: int) -> Iterator[None]:
 def test_ten_requests_in_a_row_with_no_descriptor_left(debug_server: DebugServer) -> None:
     """The client has the one that it needs, the server none; the index says what is the matter."""
     server = Server(debug_server.port)
+    live = Server(debug_server.port, root="/")
     pages = ["", "goroutine", "goroutine?debug=1", "goroutine?debug=2", "fd", "fd?debug=1"]
     pages += ["socket", "threadcreate", "ui", ""]
+    live_pages = ["", "page/page.js", "page/run.json", "page/open.json"]
     with no_descriptor_left(spare=1):
         answers = [server.get(page) for page in pages]
+        live_answers = [live.get(page) for page in live_pages]
     assert [answer.status for answer in answers] == [200] * 10
+    assert [answer.status for answer in live_answers] == [200] * 4
     assert "has run out of file descriptors" in answers[0].text
     assert "has run out of file descriptors" in answers[-1].text
 
