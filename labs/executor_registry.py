@@ -18,6 +18,8 @@ from harness.model import Exercise, Gauge, Lab, Setting, Workload
 from leaky import executor_registry as leaky
 
 JOBS = Gauge("app_jobs_total", "Jobs done", "Jobs done")
+ITEM_S = 0.003
+"""So long does an item take: the second one finds the first one's thread at work."""
 PATIENCE_S = 0.5
 
 
@@ -27,9 +29,13 @@ def workload(subject: ModuleType, _setting: Setting) -> Iterator[Workload]:
     runner = subject.JobRunner()
     done = 0
 
+    def measure(page: str) -> int:
+        time.sleep(ITEM_S)
+        return len(page)
+
     def run(job: int) -> object:
         nonlocal done
-        lengths = runner.run(job, len, [f"page {job}", "index"])
+        lengths = runner.run(job, measure, [f"page {job}", "index"])
         done += 1
         return lengths
 
@@ -64,10 +70,10 @@ def items_are_worked_on_together(subject: ModuleType, _directory: Path) -> str |
 
 def errors_reach_the_caller(subject: ModuleType, _directory: Path) -> str | None:
     """What the work raises, run raises; the failed job's threads end too."""
-    before = threading.active_count()
+    before, runner = threading.active_count(), subject.JobRunner()
     for job in range(3):
         try:
-            subject.JobRunner().run(job, int, ["1", "one"])
+            runner.run(job, int, ["1", "one"])
         except ValueError:
             continue
         return "run(int, ['1', 'one']) raised no ValueError; let its caller see the error"
