@@ -14,6 +14,8 @@ from .tracker import Tracker
 
 WHOLE_PATHS = partial(find_holders, paths=1, longest=sys.maxsize)
 """Finds the shortest path to each resource, and does not shorten how it is written."""
+SMALLEST_SHARE = 4
+"""A group is large when the largest is at most so many times as large."""
 Frame = tuple[str, int, str]
 
 
@@ -38,8 +40,8 @@ class Evidence:
     def groups(self, with_holders: bool = True) -> tuple[Group, ...]:
         """Return what is open, grouped by origin and holder; the subject's own groups first.
 
-        Of groups of one size those that the subject itself holds come first: a task before the
-        socket that its frame holds, which the event loop knows too.
+        Among the large groups those that the subject itself holds come first: a task before the
+        socket that its frame holds, an executor before its threads.
 
         One look at a time: two would find each other among the holders. Without them it takes
         less time and memory.
@@ -47,7 +49,8 @@ class Evidence:
         find = WHOLE_PATHS if with_holders else None
         with self._looking, self._tracker.unwatched(), self._lend():
             found = group_by_origin(self._tracker.open_resources(), find)
-        return tuple(sorted(found, key=self._rank))
+        largest = max((group.count for group in found if self._is_subjects(group)), default=0)
+        return tuple(sorted(found, key=partial(self._rank, largest)))
 
     def lines(self) -> tuple[str, ...]:
         """Return where the largest suspect group was opened, and what holds it."""
@@ -76,9 +79,10 @@ class Evidence:
             for group in self.groups(with_holders)
         ]
 
-    def _rank(self, group: Group) -> tuple[bool, int, bool]:
+    def _rank(self, largest: int, group: Group) -> tuple[bool, bool, int]:
         is_own_holder = any(own_parts(path, self._subject) for path in group.held_by[:1])
-        return not self._is_subjects(group), -group.count, not is_own_holder
+        is_large = group.count * SMALLEST_SHARE >= largest
+        return not self._is_subjects(group), not (is_own_holder and is_large), -group.count
 
     def _is_subjects(self, group: Group) -> bool:
         return any(file == self._subject.__file__ for file, _, _ in group.stack)
