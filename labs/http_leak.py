@@ -16,8 +16,8 @@ from harness.ports import listen
 from harness.probes import sockets
 from leaky import http_leak as leaky
 
-REQUESTS = Gauge("app_requests_total", "Requests made", "Requests made")
-OPEN = Gauge("app_http_connections_open", "Open connections", "Open connections")
+from .clients import OPEN, REQUESTS, UPSTREAM_PORT, held
+
 CLOSE_WAIT = Gauge("app_http_connections_close_wait", "CLOSE_WAIT", "In CLOSE_WAIT")
 MADE = Gauge("app_http_connections_total", "Connections made", "Connections made")
 
@@ -26,13 +26,6 @@ READING = (
     "Many of them are many connections that their client neither uses nor gives back."
 )
 
-UPSTREAM_PORT = Option(
-    "--upstream-port",
-    "port of the mock upstream; 0: any free one (8080 leaky, 8081 fixed)",
-    "--leaky --upstream-port 9090",
-    default=8080,
-    is_port=True,
-)
 KEEPALIVE = Option(
     "--upstream-keepalive",
     "seconds after which the upstream hangs up an idle connection: leaked ones turn to CLOSE_WAIT",
@@ -69,10 +62,6 @@ async def workload(subject: ModuleType, setting: Setting) -> AsyncIterator[Workl
         except subject.UpstreamError as error:
             return error.status
 
-    def held() -> int:
-        states = sockets.clients_by_state(port)
-        return sum(states.get(state, 0) for state in sockets.HELD)
-
     async with running(upstream, listener):
         await _warm_up(subject.Gateway(base, pool))
         await upstream.forget()
@@ -82,7 +71,7 @@ async def workload(subject: ModuleType, setting: Setting) -> AsyncIterator[Workl
                 fetch,
                 {
                     REQUESTS: lambda: made,
-                    OPEN: held,
+                    OPEN: lambda: held(port),
                     CLOSE_WAIT: lambda: sockets.clients_by_state(port).get("CLOSE_WAIT", 0),
                     MADE: lambda: upstream.connections,
                 },

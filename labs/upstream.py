@@ -21,15 +21,21 @@ def outage(number: int) -> bool:
 
 
 class Upstream:
-    """Answers each request after `PROCESSING_S`, with 503 where `fails` says so.
+    """Answers each request after `PROCESSING_S`, with 503 and `error_page` where `fails` says so.
 
     It hangs up connections that idle for `keepalive_s`, and counts requests and connections.
     """
 
-    def __init__(self, fails: Callable[[int], bool], keepalive_s: float | None) -> None:
+    def __init__(
+        self,
+        fails: Callable[[int], bool],
+        keepalive_s: float | None,
+        error_page: str = "try again later",
+    ) -> None:
         self.requests = 0
         self.connections = 0
         self._fails = fails
+        self._error_page = error_page
         self._keepalive_s = keepalive_s or NO_TIMEOUT_S
 
     async def forget(self) -> None:
@@ -43,7 +49,7 @@ class Upstream:
         number = self.requests
         await asyncio.sleep(PROCESSING_S)
         if self._fails(number):
-            return web.Response(status=503, text="try again later")
+            return web.Response(status=503, text=self._error_page)
         return web.json_response({"path": request.path})
 
     def _connected(self) -> web.RequestHandler:

@@ -1,0 +1,20 @@
+"""What the labs on HTTP clients share: gauges, the upstream's port, the count."""
+
+from harness.model import Gauge, Option
+from harness.probes import sockets
+
+REQUESTS = Gauge("app_requests_total", "Requests made", "Requests made")
+OPEN = Gauge("app_http_connections_open", "Open connections", "Open connections")
+UPSTREAM_PORT = Option(
+    "--upstream-port",
+    "port of the mock upstream; 0: any free one (8080 leaky, 8081 fixed)",
+    "--leaky --upstream-port 9090",
+    default=8080,
+    is_port=True,
+)
+
+
+def held(port: int) -> int:
+    """Count the connections to `port` whose client still holds a descriptor."""
+    states = sockets.clients_by_state(port)
+    return sum(states.get(state, 0) for state in sockets.HELD)
