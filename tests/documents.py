@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -114,12 +115,12 @@ def run(block: Block, any_ports: bool = False) -> str:
     free = any_ports and not block.names_a_port
     with ExitStack() as stack:
         stack.enter_context(default_ports([] if free else block.variants))
-        environment = _environment()
+        environment, timeout_s = _environment(), float(block.options.get("timeout", 30))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="document-")))
         _furnish(folder, block.path)
         if "while" in block.options:
-            environment["PID"] = stack.enter_context(_background(block, folder, environment))
-        timeout_s = float(block.options.get("timeout", 30))
+            program = _background(block, folder, environment, timeout_s)
+            environment["PID"] = stack.enter_context(program)
         settings = folder, environment, timeout_s
         return "".join(
             f"$ {each}\n{_output(with_free_ports(each) if free else each, *settings)}"
@@ -167,7 +168,13 @@ def _output(command: str, folder: Path, environment: dict[str, str], timeout_s: 
 
 
 @contextmanager
-def _background(block: Block, folder: Path, environment: dict[str, str]) -> Iterator[str]:
+def _background(
+    block: Block, folder: Path, environment: dict[str, str], timeout_s: float
+) -> Iterator[str]:
+    """Run a block's `while` command until the end; yield its pid once it has shown its `at`.
+
+    A report that is late shows so in its time, so that the line is compared as figures are.
+    """
     process = subprocess.Popen(
         shlex.split(block.options["while"]),
         cwd=folder,
@@ -177,12 +184,16 @@ def _background(block: Block, folder: Path, environment: dict[str, str]) -> Iter
         encoding="utf-8",
     )
     assert process.stdout is not None
+    impatience = threading.Timer(timeout_s, process.kill)
+    impatience.start()
     try:
-        for line in process.stdout:
-            if line.startswith(block.options["at"]):
-                break
+        awaited = masked(block.options["at"])
+        if not any(masked(line).startswith(awaited) for line in process.stdout):
+            raise TimeoutError(f"{block}: no line that begins with {block.options['at']}")
+        impatience.cancel()
         yield str(process.pid)
     finally:
+        impatience.cancel()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=10)
 
