@@ -35,10 +35,11 @@ def serve(
     report: Callable[[str], Report],
     port: int,
     unwatched: Callable[[], AbstractContextManager[None]],
-) -> int:
-    """Serve `report` on 127.0.0.1 from a thread that ends with the process; return the port.
+) -> tuple[int, Callable[[], None]]:
+    """Listen on 127.0.0.1; return the port, and what begins to answer with `report`.
 
-    Everything that the server opens, it opens within `unwatched()`.
+    It answers from a thread that ends with the process. Everything that it opens, it opens within
+    `unwatched()`, which must work by then.
 
     Raises:
         UsageError: the port is taken, not allowed or no port.
@@ -77,5 +78,8 @@ def serve(
         with unwatched():
             server.serve_forever()
 
-    Thread(target=answer, name=f"{OBSERVER}http", daemon=True).start()
-    return int(server.server_port)
+    def begin() -> None:
+        with unwatched():
+            Thread(target=answer, name=f"{OBSERVER}http", daemon=True).start()
+
+    return int(server.server_port), begin

@@ -112,18 +112,22 @@ def main(argv: Sequence[str]) -> int:
         module = options.module and options.module[0]
         program = parse(options.module[1:] if module else options.program, module)
         session, finish = _session(options)
+        answer = _answering(session, options.http)
         prepared = program.prepare()
     except UsageError as error:
         sys.stderr.write(f"harness run: error: {error}\n")
         return USAGE
-    return _run(prepared, session, finish)
+    return _run(prepared, session, answer, finish)
 
 
-def _run(prepared: Prepared, session: Session, finish: Callable[[], None]) -> int:
+def _run(
+    prepared: Prepared, session: Session, answer: Callable[[], None], finish: Callable[[], None]
+) -> int:
     """Run the program; `finish`, registered before any handler of the program's, runs last."""
     atexit.register(finish)
     signal.signal(signal.SIGUSR1, session.on_signal)
     session.tracker.__enter__()
+    answer()  # not before the tracker knows what was open when it started
     status = prepared.run()  # the tracker stays on: exit handlers open and close things too
     if status < 0:
         atexit.unregister(finish)
@@ -155,12 +159,22 @@ def _session(options: argparse.Namespace) -> tuple[Session, Callable[[], None]]:
         if options.fail_on_leak and has_leak(report):
             _leave(LEAKED)
 
-    if options.http is not None:
-        from harness.open_server import serve
-
-        port = serve(session.report, options.http, session.tracker.unwatched)
-        sys.stderr.write(f"[harness] what is open: http://127.0.0.1:{port}/\n")
     return session, finish
+
+
+def _answering(session: Session, asked: int | None) -> Callable[[], None]:
+    """Listen on port `asked`, unless there is none; return what begins to answer there."""
+    if asked is None:
+        return lambda: None
+    from harness.open_server import serve
+
+    port, begin = serve(session.report, asked, session.tracker.unwatched)
+
+    def answer() -> None:
+        begin()
+        sys.stderr.write(f"[harness] what is open: http://127.0.0.1:{port}/\n")
+
+    return answer
 
 
 def has_leak(report: Report) -> bool:

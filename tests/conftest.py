@@ -3,8 +3,6 @@
 import fcntl
 import json
 import re
-import socket
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import documents
 import pytest
 from no_skips import pytest_addoption as add_skip_option
 from no_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 - hooks
-from running import Finished, Place
+from running import Finished, Place, becomes_free
 
 GOLD = Path(__file__).parent / "gold"
 DEFAULT_PORTS = (6060, 6061, 8080, 8081)
@@ -80,27 +78,6 @@ def default_ports():
             if not becomes_free(port):
                 pytest.skip(f"port {port} is in use by another program")
         yield
-
-
-def becomes_free(port: int, within_s: float = 60) -> bool:
-    """Wait until `port` can be listened on; return whether it can."""
-    deadline_s = time.monotonic() + within_s
-    while not is_free(port):
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.2)
-    return True
-
-
-def is_free(port: int) -> bool:
-    """Return whether `port` of the loopback interface can be listened on."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -166,3 +167,24 @@ class Place:
 def ports_in(text: str) -> set[int]:
     """Return the ports that a lab said it listens on."""
     return {int(one or other) for one, other in PORT.findall(text)}
+
+
+def becomes_free(port: int, within_s: float = 60) -> bool:
+    """Wait until `port` can be listened on; return whether it can."""
+    deadline_s = time.monotonic() + within_s
+    while not is_free(port):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.2)
+    return True
+
+
+def is_free(port: int) -> bool:
+    """Return whether `port` of the loopback interface can be listened on."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

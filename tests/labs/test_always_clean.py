@@ -8,8 +8,7 @@ import time
 
 import psutil
 import pytest
-from conftest import becomes_free
-from running import ROOT, ports_in
+from running import ROOT, becomes_free, ports_in
 
 from harness.probes import fds
 

@@ -6,8 +6,7 @@ import sys
 import time
 
 import pytest
-from conftest import becomes_free
-from running import ROOT, ports_in
+from running import ROOT, becomes_free, ports_in
 
 LAB = "labs.http_leak"
 QUICK = "--report-every=0.4", "--port=0", "--upstream-port=0"
