@@ -176,8 +176,8 @@ LAB = Lab(
         "descriptors or threads. Each has a cause of its own.",
         "A plain number that nobody owns; the stack `_until_closed`, which lets go at the very "
         "end; and `_rejected`: an error holds its traceback, and that its frames.",
-        "Give the number an owner at once (`with open(number, ...)`); read the amounts in a with and "
-        "remember the message; make one pool of readers for the service, not one per search.",
+        "Give the number an owner at once: `with open(number, ...)`. Read amounts in a with, and "
+        "remember the message. Make one pool of readers for the service, not one per search.",
     ),
     exercise=Exercise(
         task=(
