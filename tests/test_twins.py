@@ -25,6 +25,8 @@ from harness.verdict import judge_all
 MAX_CHANGED_LINES = 10
 REPORTS = 4
 OPERATIONS_PER_REPORT = 12
+LOOP_PASSES = 10
+"""So many passes of the event loop let the other end of a closed connection notice."""
 
 
 def discover() -> dict[str, Lab]:
@@ -184,9 +186,11 @@ class PatientClock(ManualClock):
     """A clock by hand that lets operations under way finish before it goes on."""
 
     async def wait_until_async(self, due_s: float) -> None:
-        """Wait for the tasks of operations, then turn the clock."""
+        """Wait for the tasks of operations and what they set off, then turn the clock."""
         while any(task.get_name() == "operation" for task in asyncio.all_tasks()):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
+        for _ in range(LOOP_PASSES):
+            await asyncio.sleep(0)
         await super().wait_until_async(due_s)
 
 
