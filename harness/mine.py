@@ -103,16 +103,21 @@ def _differs(name: str, found: object, wanted: Callable[..., object]) -> Iterato
     if inspect.iscoroutinefunction(found) != inspect.iscoroutinefunction(wanted):
         which = "async def" if inspect.iscoroutinefunction(wanted) else "def, not async"
         yield f"{name}: its callers need it to be {which}"
-    if not _takes(_parameters(found), _parameters(wanted)):
+    taken, passed = _parameters(found), _parameters(wanted)
+    if taken is not None and passed is not None and not _takes(taken, passed):
         yield (
             f"{name}{inspect.signature(found)}: its callers pass "
-            f"{', '.join(each.name for each in _parameters(wanted)) or 'nothing'}; "
+            f"{', '.join(each.name for each in passed) or 'nothing'}; "
             "keep the parameters as they were"
         )
 
 
-def _parameters(function: Callable[..., object]) -> Parameters:
-    return list(inspect.signature(function).parameters.values())
+def _parameters(function: Callable[..., object]) -> Parameters | None:
+    """Return what `function` takes; `None`: a built-in constructor, which exceptions inherit."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except ValueError:
+        return None
 
 
 def _takes(found: Parameters, wanted: Parameters) -> bool:

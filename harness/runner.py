@@ -126,16 +126,17 @@ class Runner:
         self.tell(Started(self.run, tuple(notices)))
 
     def end(self, interrupted: bool = False) -> Run:
-        """Close the record with a verdict on all samples and tell the sinks.
+        """Close the record with a verdict on all reports and tell the sinks.
 
         Where all of them together leave it open (a leak that filled a pool grows no more), the
         verdict that was reached on the way stands.
 
-        An interrupted run is measured once more, so that what is shown is how it ended.
+        An interrupted run is measured once more, so that what is shown is how it ended. That is no
+        report: so soon after one, a leak need not have grown.
         """
+        verdict = judge_all(self.run.samples, self._judged)
         if interrupted:
             self._record(self._sample())
-        verdict = judge_all(self.run.samples, self._judged)
         if verdict.leaking is not None or self.run.verdict is None:
             self.run = replace(self.run, verdict=verdict)
         if self._trace_last and self.run.verdict and self.run.verdict.leaking:

@@ -233,6 +233,17 @@ def test_an_interrupted_run_is_measured_once_more():
     assert [each.elapsed_s for each in told[-1].run.samples] == [0, 1.25]
 
 
+def test_an_interruption_makes_no_leak_look_stable():
+    """Just after the only report a leak has not grown: that is no evidence of anything."""
+    opened = iter([8, 14, 14])
+    made = runner(reading=lambda: next(opened))
+    made.start()
+    made.drive(Workload(lambda _: None), Pace(50, 1, 1).steps())
+    run = made.end(interrupted=True)
+    assert [each.values[OPEN_FDS] for each in run.samples] == [8, 14, 14]
+    assert run.verdict.leaking is None
+
+
 def test_asynchronous_operations_do_not_hold_up_the_next():
     """One that never answers is under way at the end, and is cancelled."""
     ended = []

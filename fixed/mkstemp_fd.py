@@ -1,0 +1,32 @@
+"""A page cache that replaces a page in one step: a reader finds the old one or the new, whole.
+
+`mkstemp` opens the draft and gives a number besides the name. `os.fdopen` gives that number an
+owner, a file object, and `with` closes it on every path, before the draft takes the page's name.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+class PageCache:
+    """Keeps pages in `directory`, a file each."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def put(self, page: str, text: str) -> int:
+        """Keep `text` as `page`, in place of what was kept before; return its size in bytes."""
+        number, path = tempfile.mkstemp(dir=self._directory)
+        draft = Path(path)
+        try:
+            with os.fdopen(number, "w", encoding="utf-8") as file:
+                file.write(text)
+            draft.replace(self._directory / page)
+        finally:
+            draft.unlink(missing_ok=True)
+        return (self._directory / page).stat().st_size
+
+    def get(self, page: str) -> str:
+        """Return the text of `page`; raise FileNotFoundError if there is none."""
+        return (self._directory / page).read_text(encoding="utf-8")

@@ -1,0 +1,32 @@
+"""A nightly batch that sums up reports, file by file, and lists in the morning what went wrong.
+
+`with` closes each report whatever becomes of its job, and of a failure only the text is kept: the
+exception, its traceback and all that the frames had at hand go when `run` returns.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+
+class Batch:
+    """Runs a job on many files; `amount` reads the figure in a line."""
+
+    def __init__(self, amount: Callable[[str], int]) -> None:
+        self._amount = amount
+        self._failed: list[tuple[str, str]] = []
+
+    def run(self, path: Path) -> int | None:
+        """Return the sum of the figures in `path`; `None`: it failed, and `failures` says why."""
+        try:
+            return self._sum(path)
+        except (OSError, ValueError) as error:
+            self._failed.append((path.name, str(error)))
+            return None
+
+    def failures(self) -> list[str]:
+        """Return name and reason of each file that failed."""
+        return [f"{name}: {error}" for name, error in self._failed]
+
+    def _sum(self, path: Path) -> int:
+        with open(path, encoding="utf-8") as report:
+            return sum(self._amount(line) for line in report)

@@ -1,0 +1,44 @@
+"""A learner's copy offers what its callers use, or is refused in a sentence."""
+
+from types import ModuleType
+
+import pytest
+
+from harness.errors import UsageError
+from harness.mine import load
+
+ORIGINAL = """
+class Refused(Exception):
+    pass
+
+class Importer:
+    def begin(self, number): ...
+"""
+
+
+@pytest.fixture
+def original():
+    """A module with an exception that has no constructor of its own, and a class."""
+    module = ModuleType("original")
+    exec(ORIGINAL, vars(module))
+    return module
+
+
+def loaded(tmp_path, source: str, original: ModuleType) -> ModuleType:
+    """Return a copy with this source, loaded as one of `original`."""
+    path = tmp_path / "copy.py"
+    path.write_text(source, encoding="utf-8")
+    return load(path, original)
+
+
+@pytest.mark.parametrize("body", ["pass", "def __init__(self, message): super().__init__(message)"])
+def test_an_exception_may_inherit_its_constructor(tmp_path, original, body):
+    """What a built-in takes Python does not tell: such a copy is accepted, with or without one."""
+    module = loaded(tmp_path, ORIGINAL.replace("pass", body), original)
+    assert issubclass(module.Refused, Exception)
+
+
+def test_what_is_missing_besides_is_still_seen(tmp_path, original):
+    """The method of another class is not overlooked."""
+    with pytest.raises(UsageError, match=r"Importer\.begin is missing"):
+        loaded(tmp_path, ORIGINAL.replace("begin", "start"), original)
