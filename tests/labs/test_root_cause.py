@@ -1,9 +1,14 @@
 """The labs name the line that opened what leaks, and who holds it, in every view of theirs."""
 
 import urllib.request
+from contextlib import ExitStack, closing, nullcontext
 
 import pytest
 from running import ports_in
+
+from harness.evidence import Evidence
+from harness.tracker import Tracker
+from leaky import generator_peek
 
 QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
 
@@ -48,3 +53,16 @@ def test_a_server_for_others_is_meant_or_refused(place):
         "--fixed", "--host=127.0.0.2", "--allow-remote", *QUICK[:-1], "--report-every=0.2"
     )
     assert run.lines[0].startswith("⚠️  the debug server on 127.0.0.2 answers anyone")
+
+
+def test_a_holders_path_begins_at_a_generator_of_the_subject(tmp_path):
+    """What keeps the generators is the run's own; what waits in them is the subject's."""
+    path = tmp_path / "rows.csv"
+    path.write_text("id\n1\n")
+    with Tracker() as tracker, ExitStack() as stack:
+        for found in (kept := [generator_peek.rows(path) for _ in range(3)]):
+            stack.enter_context(closing(found))
+            next(found)
+        opened, held_by = Evidence(tracker, generator_peek, nullcontext).lines()
+    assert opened.endswith(f"in rows: {len(kept)} files")
+    assert held_by.startswith("held by generator rows() at ")
