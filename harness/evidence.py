@@ -102,8 +102,14 @@ def from_subject(path: str, subject: ModuleType) -> str:
 
 
 def own_parts(path: str, subject: ModuleType) -> list[str]:
-    """Return the parts of a path from the first that names what `subject` defines, or none."""
-    parts = path.split(ARROW)
+    """Return the parts of a path from the first that names what `subject` defines, or none.
+
+    What the module itself holds, a class or a function with a cache, is the subject's altogether.
+    """
+    within = path.removeprefix(f"{subject.__name__}.")
+    parts = within.split(ARROW)
+    if within != path:
+        return parts
     names = _defined_in(subject)
     own = [at for at, part in enumerate(parts) if part.partition(".")[0] in names]
     return parts[own[0] :] if own else []

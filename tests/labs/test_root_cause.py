@@ -5,6 +5,9 @@ import urllib.request
 import pytest
 from running import ports_in
 
+from harness.evidence import from_subject
+from leaky import file_leak
+
 QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
 
 
@@ -48,3 +51,17 @@ def test_a_server_for_others_is_meant_or_refused(place):
         "--fixed", "--host=127.0.0.2", "--allow-remote", *QUICK[:-1], "--report-every=0.2"
     )
     assert run.lines[0].startswith("⚠️  the debug server on 127.0.0.2 answers anyone")
+
+
+PATHS = {
+    "__main__.run → LogAggregator._recent → file": "LogAggregator._recent → file",
+    "leaky.file_leak.LogAggregator.at (lru_cache) → file": "LogAggregator.at (lru_cache) → file",
+    "leaky.file_leak.OPEN (dict) → LogAggregator._recent": "OPEN (dict) → LogAggregator._recent",
+    "logging.root → Logger.handlers → file": "logging.root → Logger.handlers → file",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_begins_with_the_subject(path):
+    """How the run holds what it runs is left out; what the subject's own module holds is not."""
+    assert from_subject(path, file_leak) == PATHS[path]
