@@ -104,11 +104,15 @@ def from_subject(path: str, subject: ModuleType) -> str:
 
 
 def own_parts(path: str, subject: ModuleType) -> list[str]:
-    """Return the parts of a path from the first that names what `subject` defines, or none.
+    """Return the parts of a path from the first that is the subject's, or none.
 
-    A function of its file that runs or waits, in a thread or a generator, is such a part too.
+    That is what its module itself holds, something that it defines, or a function of its file that
+    runs or waits, in a thread or a generator.
     """
-    parts = path.split(ARROW)
+    within = path.removeprefix(f"{subject.__name__}.")
+    parts = within.split(ARROW)
+    if within != path:
+        return parts
     names, in_file = _defined_in(subject), f" at {_file(subject)}:"
     own = [
         at for at, part in enumerate(parts) if part.partition(".")[0] in names or in_file in part

@@ -6,9 +6,9 @@ from contextlib import ExitStack, closing, nullcontext
 import pytest
 from running import ports_in
 
-from harness.evidence import Evidence
+from harness.evidence import Evidence, from_subject
 from harness.tracker import Tracker
-from leaky import generator_peek
+from leaky import file_leak, generator_peek
 
 QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
 
@@ -66,3 +66,17 @@ def test_a_holders_path_begins_at_a_generator_of_the_subject(tmp_path):
         opened, held_by = Evidence(tracker, generator_peek, nullcontext).lines()
     assert opened.endswith(f"in rows: {len(kept)} files")
     assert held_by.startswith("held by generator rows() at ")
+
+
+PATHS = {
+    "__main__.run → LogAggregator._recent → file": "LogAggregator._recent → file",
+    "leaky.file_leak.LogAggregator.at (lru_cache) → file": "LogAggregator.at (lru_cache) → file",
+    "leaky.file_leak.OPEN (dict) → LogAggregator._recent": "OPEN (dict) → LogAggregator._recent",
+    "logging.root → Logger.handlers → file": "logging.root → Logger.handlers → file",
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_begins_with_the_subject(path):
+    """How the run holds what it runs is left out; what the subject's own module holds is not."""
+    assert from_subject(path, file_leak) == PATHS[path]
