@@ -1,9 +1,11 @@
 """The root cause of a run's leak: the line that opened what is open, and who still holds it."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
+from pathlib import Path
 from threading import Lock
 from types import ModuleType
 
@@ -102,11 +104,21 @@ def from_subject(path: str, subject: ModuleType) -> str:
 
 
 def own_parts(path: str, subject: ModuleType) -> list[str]:
-    """Return the parts of a path from the first that names what `subject` defines, or none."""
+    """Return the parts of a path from the first that names what `subject` defines, or none.
+
+    All of them where a function of its file is the root: a thread that runs it is the holder.
+    """
     parts = path.split(ARROW)
+    if f" at {_file(subject)}:" in parts[0]:
+        return parts
     names = _defined_in(subject)
     own = [at for at, part in enumerate(parts) if part.partition(".")[0] in names]
     return parts[own[0] :] if own else []
+
+
+def _file(subject: ModuleType) -> str:
+    """Return a subject's file as paths of holders have it."""
+    return str(subject.__file__).removeprefix(str(Path.cwd()) + os.sep)
 
 
 def _defined_in(subject: ModuleType) -> set[str]:
