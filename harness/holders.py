@@ -13,7 +13,7 @@ import sys
 import threading
 import types
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from weakref import ReferenceType
@@ -99,10 +99,11 @@ class _Search:
         self._positions = list(live)
         self.nodes: list[object] = []
         self.parents: list[int] = []
-        self._awaited: list[tuple[object, int]] = []
+        self._awaited: list[object] = []
+        self._awaited_by: list[int] = []
         self._follows_loops = False
         self.number: dict[int, int] = dict.fromkeys(_hidden(), _HIDDEN)
-        for own in (self, self.wanted, self.nodes, self.parents, self.number):
+        for own in (self, self.wanted, self.nodes, self.parents, self.number, self._awaited):
             self.number[id(own)] = _HIDDEN
 
     def run(self) -> None:
@@ -110,18 +111,21 @@ class _Search:
 
         Modules come before frames altogether: what both hold is kept by the module, the frame
         will return. What an event loop holds only until something happens comes after both: a task
-        that waits is there because somebody keeps it, or else because of the loop.
+        that waits is there because somebody keeps it, or else because of the loop. What a
+        `weakref.finalize` holds comes after all: somebody keeps it from being called.
         """
         self._spread([*sorted(_modules(), key=is_library_root), _registry()])
         self._spread(sorted(_running_frames(self._asked), key=is_library_root))
         self.number.setdefault(id(self._asked), _HIDDEN)
         if self._missing():
-            self._go_on_from_loops()
+            self._go_on_from(lambda awaited: not _is_finalizer(awaited))
         if self._missing():
             for root, children in (*_running_threads(), _signal_handlers()):
                 self._adopt(root, children)
         if self._missing():
             self._adopt(_root(OUTSIDE), self._held_outside())
+        if self._missing():
+            self._go_on_from(_is_finalizer)
         if self._missing():
             self._find_cycles()
 
@@ -135,10 +139,10 @@ class _Search:
                 self._add(root, _NO_PARENT)
         self._grow(first)
 
-    def _go_on_from_loops(self) -> None:
+    def _go_on_from(self, is_next: Callable[[object], bool]) -> None:
         first, self._follows_loops = len(self.nodes), True
-        for awaited, parent in self._awaited:
-            if id(awaited) not in self.number:
+        for awaited, parent in zip(self._awaited, self._awaited_by, strict=True):
+            if is_next(awaited) and id(awaited) not in self.number:
                 self._add(awaited, parent)
         self._grow(first)
 
@@ -165,7 +169,8 @@ class _Search:
             for child in _referents(nodes[current]):
                 if id(child) not in number and type(child) not in _ATOMS:
                     if not follows_loops and _is_awaited(child):
-                        self._awaited.append((child, current))
+                        self._awaited.append(child)
+                        self._awaited_by.append(current)
                         continue
                     number[id(child)] = len(nodes)
                     nodes.append(child)
@@ -176,6 +181,7 @@ class _Search:
         """Return what has more references than any object that the collector knows explains."""
         unreached = self._unreached()
         explained = Counter(map(id, (*self.wanted, *self._asked)))
+        explained.update(map(id, self._awaited * 2))  # by who led to them, and by that list
         for node in unreached:
             explained.update(map(id, gc.get_referents(node)))
         beside = 3  # `unreached`, the loop's own name, getrefcount's argument
@@ -263,11 +269,16 @@ def _referents(node: object) -> list[object]:
 
 
 def _is_awaited(node: object) -> bool:
-    """Tell what an event loop holds until something happens: a registration, a task's next step."""
+    """Tell what is held only until something happens: a registration, a task's next step."""
     kind = type(node)
     if kind is types.BuiltinMethodType:
         return bool(node.__name__ == "task_wakeup")  # type: ignore[attr-defined]
-    return kind.__name__ == "SelectorKey"
+    return kind.__name__ == "SelectorKey" or _is_finalizer(node)
+
+
+def _is_finalizer(node: object) -> bool:
+    """Tell whether this is what `weakref.finalize` remembers of one finalizer."""
+    return type(node).__name__ == "_Info"
 
 
 def _joints(chain: list[int], nodes: list[object]) -> range:

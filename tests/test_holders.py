@@ -247,6 +247,20 @@ def test_a_set_of_tasks_is_named_and_else_the_task_itself(tmp_path):
     assert all(line.startswith("task 'kept' in handle() at ") for line in by_loop)
 
 
+def test_a_finalizer_is_named_only_where_nobody_else_holds(tmp_path):
+    """Its arguments live as long as what it finalizes: whoever keeps that is the reason."""
+    refs = []
+    loan = LogAggregator()
+    loan.recent.append(open_file(tmp_path / "x", refs))
+    returned = weakref.finalize(loan, print, loan.recent[0])
+    assert (
+        ", local loan → LogAggregator.recent (list, 1 item) → Text" in lines_for(refs, paths=1)[0]
+    )
+    loan.recent.clear()
+    assert lines_for(refs, paths=1)[0].startswith("weakref.finalize._registry (dict, ")
+    returned.detach()
+
+
 def test_unreachable_cycles_are_named_as_such(tmp_path):
     """Late collection is no leak: what only holds itself says so."""
     refs = []

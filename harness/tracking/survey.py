@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -126,12 +127,13 @@ def _connections(ledger: Ledger, free: Listing) -> Iterator[Entry]:
     """Yield open sqlite3 connections, and the journal files beside their database."""
     keys = [key for key in list(ledger.unowned) if key[0] == "sqlite3"]
     alive = live_connections() if keys else {}
+    find = _Lookup({number for _, number, _ in keys if number in alive})
     left = dict(free)
     for key in keys:
         _, number, path = key
         if number not in alive or not _is_open_connection(alive[number]):
             continue
-        origin, finder = ledger.unowned[key], _Connection(number)
+        origin, finder = ledger.unowned[key], partial(find, number)
         main = [each for each in left.values() if path and each.target == path][:1]
         beside = [each for each in left.values() if path and each.target.startswith(f"{path}-")]
         yield Entry(
@@ -143,14 +145,25 @@ def _connections(ledger: Ledger, free: Listing) -> Iterator[Entry]:
             del left[each.number]
 
 
-@dataclass(frozen=True)
-class _Connection:
-    """Finds a connection by identity: it takes no weak reference."""
+class _Lookup:
+    """Finds connections by identity: they take no weak reference.
 
-    number: int
+    Who asks for one asks for all of them in a row, and each look at the heap takes milliseconds:
+    so the first question finds all, and each answer is given once and forgotten.
+    """
 
-    def __call__(self) -> Any | None:  # noqa: ANN401
-        return live_connections().get(self.number)
+    def __init__(self, asked_for: set[int]) -> None:
+        self._asked_for = asked_for
+        self._found: dict[int, Any] = {}
+
+    def __call__(self, number: int) -> Any | None:  # noqa: ANN401
+        if number not in self._asked_for:
+            return live_connections().get(number)
+        if not self._found:
+            alive = live_connections()
+            self._found = {each: alive[each] for each in self._asked_for if each in alive}
+        self._asked_for.discard(number)
+        return self._found.pop(number, None)
 
 
 def live_connections() -> dict[int, Any]:
