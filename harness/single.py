@@ -26,7 +26,7 @@ from .command import DONE
 from .console import Console
 from .errors import UsageError
 from .evidence import Evidence
-from .gauges import OPEN_FDS, RSS_BYTES, TASKS, THREADS
+from .gauges import FILES, OPEN_FDS, RSS_BYTES, TASKS, THREADS
 from .jsonlines import JsonLines
 from .model import Gauge, Lab, Reading, Run, Setting, Sink, Variant, Workload
 from .page.live import Live
@@ -77,6 +77,7 @@ class Stage:
         """Return how the gauges that every run has are read."""
         return {
             OPEN_FDS: self.setting.open_fds,
+            FILES: fds.files,
             THREADS: partial(threads.count, _is_observer),
             TASKS: self.tasks,
             RSS_BYTES: memory.rss_bytes,

@@ -48,6 +48,10 @@ class Live:
         self.has_ended = isinstance(event, Ended)
         self.changes += 1
 
+    def latest(self) -> Run | None:
+        """Return what is known of the run by now, `None` before it begins."""
+        return self._run
+
     def as_json(self) -> Json:
         """Return all that the page shows of the run; `samples` is empty before it begins."""
         about = {"changes": self.changes, "ended": self.has_ended, "beside": self._beside}

@@ -25,7 +25,7 @@ def test_the_numbers_are_those_of_the_runs(seen: Seen) -> None:
     assert seen.tables[0][0] == ["After", "leaky", "fixed"]
     for column, name in ((1, "leaky"), (2, "fixed")):
         shown = figures(seen, column)
-        wrote = [sample["values"]["app_files_open"] for sample in seen.samples[name]]
+        wrote = [sample["values"]["process_open_fds"] for sample in seen.samples[name]]
         assert len(wrote) - len(shown) <= 1
         assert shown[:-1] == wrote[: len(shown) - 1]
         assert shown[-1] in wrote[-2:]
