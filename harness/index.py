@@ -28,7 +28,7 @@ def application(
 
     made = web.Application()
     observers = page.add_routes(made, live, look)
-    metrics.add_route(made, live.latest, observers)
+    metrics.add_route(made, live, observers)
     pprof.add_routes(
         made, exclude=observers.__contains__, origins=origins, rows=rows, allow_remote=allow_remote
     )

@@ -7,7 +7,7 @@ no descriptor is left to measure through.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,19 +25,17 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
+    from harness.page.live import Live
     from harness.probes.tasks import AnyTask
 
 PATH = "/metrics"
 COUNTER = "_total"
 FD_LIMIT = Gauge("process_max_fds", "Limit", "Soft limit on open file descriptors")
 
-Latest = Callable[[], Run | None]
-"""Returns what is known of the run by now, `None` before it begins."""
 
-
-def add_route(app: web.Application, latest: Latest, observers: WeakSet[AnyTask]) -> None:
+def add_route(app: web.Application, live: Live, observers: WeakSet[AnyTask]) -> None:
     """Add the page to `app`; note in `observers` the tasks that answer for it."""
-    registry = registry_of(latest)
+    registry = registry_of(live)
 
     async def metrics(request: web.Request) -> web.Response:
         observers.update(task for task in (request.task, asyncio.current_task()) if task)
@@ -47,29 +45,30 @@ def add_route(app: web.Application, latest: Latest, observers: WeakSet[AnyTask])
     app.router.add_get(PATH, metrics)
 
 
-def registry_of(latest: Latest, proc: str = "/proc") -> CollectorRegistry:
+def registry_of(live: Live, proc: str = "/proc") -> CollectorRegistry:
     """Return a registry with the run's figures and those of this process."""
     registry = CollectorRegistry()
-    registry.register(RunCollector(latest, proc))
+    registry.register(RunCollector(live, proc))
     return registry
 
 
 class RunCollector(Collector):
-    """Collects both at each scrape.
+    """Collects both at each scrape, not while the run counts what is open.
 
     What the run measured takes the place of the process collector's figure of that name: that one
     counts the descriptor that it counts with, and those of the debug server's readers. The process
     collector leaves out what it cannot read when no descriptor is left.
     """
 
-    def __init__(self, latest: Latest, proc: str = "/proc") -> None:
-        self._latest = latest
+    def __init__(self, live: Live, proc: str = "/proc") -> None:
+        self._live = live
         self._process = ProcessCollector(proc=proc, registry=None)
 
     def collect(self) -> Iterator[Metric]:
         """Yield each figure once."""
-        run = self._latest()
-        found = {metric.name: metric for metric in self._process.collect()}
+        run = self._live.latest()
+        with self._live.measuring:
+            found = {metric.name: metric for metric in self._process.collect()}
         found |= {metric.name: metric for metric in figures(run)} if run else {}
         yield from found.values()
 

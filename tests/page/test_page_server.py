@@ -198,6 +198,15 @@ def test_a_run_that_has_ended_is_not_looked_at(server: Server, live: Live, looks
     assert looks.asked == [True]
 
 
+@pytest.mark.parametrize("page", ["", "debug/pprof/"])
+def test_the_pages_lead_to_the_metrics(server: Server, live: Live, page: str) -> None:
+    """The live page and the list of profiles link to what Prometheus scrapes."""
+    for event in canned.events(canned.run("leaky")):
+        live(event)
+    assert 'href="/metrics"' in server.get(page).text
+    assert "process_open_fds 508.0" in server.get("metrics").text
+
+
 def test_the_twin_on_another_port_may_read_and_no_other_page(server: Server) -> None:
     """A page on the web gets no header that lets it read, nor an answer under a name of its own."""
     allowed = "Access-Control-Allow-Origin"
