@@ -145,7 +145,7 @@ def begun(place: Place, module: str, *more: str) -> tuple[Started, int]:
     """Start the leaky run of a lab; return it and its server's port after some reports."""
     run = place.start("--leaky", *QUICK, *more, module=module)
     port = int(run.see(r'"server_port": (\d+)')[1])
-    run.see(r'(?s)("event": "report".*){4}')
+    run.see(r'(?s)("event": "report".*?){4}')
     return run, port
 
 
@@ -162,7 +162,7 @@ def test_the_figures_are_those_of_the_report_of_the_same_moment(place: Place) ->
     for _ in range(3):
         told.append(figures(scrape(port)))
         count = len(told)
-        run.see(rf'(?s)("event": "report".*){{{4 + 2 * count}}}')
+        run.see(rf'(?s)("event": "report".*?){{{4 + 2 * count}}}')
     wrote = {values["app_files_opened_total"]: values for values in ended(run)}
     for each in told:
         reported = wrote[each["app_files_opened_total"]]

@@ -33,6 +33,7 @@ The configuration and the rules, to take along, are in
 {configuration.FOLDER}
 
 exit status:
+  1    --until-firing: an alert fires
   2    it could not be run as asked: no Prometheus, no such lab, a wrong option
   130  Ctrl-C; 143 SIGTERM, 129 SIGHUP
 
@@ -62,6 +63,9 @@ def parser() -> cli.Parser:
         metavar="N",
         help=f"divide the times of scrapes and alerts by N (default {SPEED:g})",
     )
+    made.add_argument(
+        "--until-firing", action="store_true", help="end at the first alert that fires, status 1"
+    )
     made.add_argument("module", nargs="?", metavar="MODULE", help="the lab to run")
     made.add_argument("options", nargs=argparse.REMAINDER, metavar="...", help="the lab's options")
     return made
@@ -83,8 +87,8 @@ def _main(argv: Sequence[str]) -> int:
         with prometheus.running(program, config, free_port()) as url:
             for line in what_to_click(lab, url, runs.ports(), given.speed):
                 terminal.line(line)
-            follow(runs, url, terminal)
-    return command.DONE
+            follow(runs, url, terminal, given.until_firing)
+    return command.FOUND
 
 
 def lab_in(module: str | None) -> Lab:
@@ -114,27 +118,22 @@ def what_to_click(lab: Lab, url: str, ports: Mapping[Variant, int], speed: float
         yield f"The times in the alert rules are divided by {speed:g}."
 
 
-def follow(runs: Runs, url: str, terminal: Terminal) -> None:
-    """Write a line for each alert that changes and each run that ends, for ever.
+def follow(runs: Runs, url: str, terminal: Terminal, until_firing: bool) -> None:
+    """Write a line for each alert that changes and each run that ends.
 
-    Raises:
-        UsageError: Prometheus has gone.
+    For ever, or with `until_firing` until one fires. Raises UsageError when Prometheus is gone.
     """
-    before: Alerts = {}
-    over = 0
+    told, before = 0, prometheus.NO_ALERTS
     while True:
         runs.read(LOOK_EVERY_S)
-        for variant in runs.ended[over:]:
-            terminal.line(f"{variant}  {_end_of(runs.so_far(variant))}")
-        over = len(runs.ended)
-        try:
-            now = prometheus.alerts(url)
-        except OSError as error:
-            raise UsageError(f"prometheus does not answer any more: {error}") from None
+        for over in runs.ended[told:]:
+            terminal.line(_end_of(runs.so_far(over)))
+        told, now = len(runs.ended), prometheus.alerts(url)
         for of, name, state in changes(before, now):
-            elapsed_s = runs.so_far(Variant(of)).samples[-1].elapsed_s
-            line = f"{of}  [AFTER {seconds(elapsed_s)}] {name} {state}"
+            line = f"{_now(runs.so_far(Variant(of)))} {name} {state}"
             terminal.line(line, COLOURS.get(state))
+        if until_firing and "firing" in now.values():
+            return
         before = now
 
 
@@ -149,4 +148,8 @@ def changes(before: Alerts, now: Alerts) -> Iterator[tuple[str, str, str]]:
 def _end_of(run: Run) -> str:
     """Return in a sentence how a run came to its end."""
     why = f": {run.exhaustion.message}" if run.exhaustion else ""
-    return f"[AFTER {seconds(run.samples[-1].elapsed_s)}] has ended{why}"
+    return f"{_now(run)} has ended{why}"
+
+
+def _now(run: Run) -> str:
+    return f"{run.variant}  [AFTER {seconds(run.samples[-1].elapsed_s)}]"

@@ -12,6 +12,9 @@ CONFIG, RULES = "prometheus.yml", "alerts.yml"
 SCRAPE_S = 15
 """The packaged interval between two scrapes."""
 
+LEAST_MS = 500
+"""A scrape fails that takes longer than the time until the next, also on a busy machine."""
+
 _DURATION = re.compile(r"\b(\d+)([smh])\b")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000}
 _PORT = re.compile(r"(?<=localhost:)\d+")
@@ -36,9 +39,12 @@ def packaged(name: str) -> str:
 
 
 def sped_up(text: str, speed: float) -> str:
-    """Return configuration or rules with every duration divided by `speed`, in milliseconds."""
+    """Return configuration or rules with every duration divided by `speed`.
+
+    None that is shorter than `LEAST_MS` comes out.
+    """
 
     def divided(duration: re.Match[str]) -> str:
-        return f"{max(1, round(int(duration[1]) * _UNIT_MS[duration[2]] / speed))}ms"
+        return f"{max(LEAST_MS, round(int(duration[1]) * _UNIT_MS[duration[2]] / speed))}ms"
 
     return _DURATION.sub(divided, text)

@@ -30,6 +30,7 @@ LEASH = 'folder=$1; shift; "$@" & read -r _; kill $!; wait $!; rm -rf "$folder"'
 
 Alerts = Mapping[tuple[str, str], str]
 """The state of each alert that is active, by its target's variant and its name."""
+NO_ALERTS: Alerts = {}
 
 
 def find() -> str:
@@ -96,9 +97,12 @@ def _end(leash: subprocess.Popen[bytes]) -> None:
 
 
 def alerts(url: str) -> Alerts:
-    """Return the alerts that are pending or firing. Raises OSError where nobody answers."""
-    with _open(f"{url}/api/v1/alerts") as answer:
-        found = json.load(answer)["data"]["alerts"]
+    """Return the alerts that are pending or firing. Raises UsageError where nobody answers."""
+    try:
+        with _open(f"{url}/api/v1/alerts") as answer:
+            found = json.load(answer)["data"]["alerts"]
+    except OSError as error:
+        raise UsageError(f"prometheus does not answer any more: {error}") from None
     return {
         (each["labels"].get("variant", ""), each["labels"]["alertname"]): each["state"]
         for each in found
