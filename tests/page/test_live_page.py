@@ -41,7 +41,7 @@ def test_a_chart_says_in_words_what_it_shows(seen: Seen) -> None:
     """A screen reader gets the first and the last figure of each curve, and the limit."""
     leaky = figures(seen, 1)
     label = seen.ended["svg"][0]
-    assert label.startswith(f"Open file descriptors: leaky from {leaky[0]} to {leaky[-1]} in ")
+    assert label.startswith(f"Open file descriptors: leaky from {leaky[0]} to {leaky[-1]:,} in ")
     assert ", fixed from 8 to 8 in " in label
     assert "; limit " in label
 
