@@ -11,6 +11,7 @@ COMMANDS = {
         "harness.watch",
         "watch a process: descriptors, sockets, growth, time until its limit",
     ),
+    "monitor": ("harness.monitoring.cli", "run a lab under Prometheus, with alerts, until Ctrl-C"),
     "pprof": ("harness.pprof.cli", "show a profile without Go: top, traces, diff, svg"),
 }
 USAGE = 2

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def application(
     origins: "Origins", rows: "Rows", live: "Live", look: "Look", allow_remote: bool = False
 ) -> "web.Application":
-    """Return the application: the live page at /, the profiles below /debug/pprof/.
+    """Return the application: the live page at /, /metrics, the profiles below /debug/pprof/.
 
     `origins` tells which stack opened a descriptor, `rows` and `look` what is open by
     origin and holder, `live` how the run goes. With `allow_remote` requests are answered whatever
@@ -22,11 +22,13 @@ def application(
     """
     from aiohttp import web
 
+    from . import metrics
     from .page import routes as page
     from .pprof import routes as pprof
 
     made = web.Application()
     observers = page.add_routes(made, live, look)
+    metrics.add_route(made, live, observers)
     pprof.add_routes(
         made, exclude=observers.__contains__, origins=origins, rows=rows, allow_remote=allow_remote
     )

@@ -20,13 +20,15 @@ class Variant(StrEnum):
 class Gauge:
     """A figure that is measured.
 
-    `name` is its key in JSON and its Prometheus name, `label` its place in a console line,
-    `title` its long form (START line and table rows).
+    `name` is its key in JSON and its Prometheus name (`_total` makes it a counter), `label` its
+    place in a console line, `title` its long form (START line and table rows). `help` says in a
+    sentence what is counted, where the title does not.
     """
 
     name: str
     label: str
     title: str
+    help: str = ""
 
 
 Values = Mapping[Gauge, float | None]

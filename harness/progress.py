@@ -1,10 +1,11 @@
-"""What a comparison shows while it lasts: lines, with bars below them on a terminal."""
+"""What long work shows while it lasts: lines, with bars below them on a terminal."""
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from .cli import Options
@@ -13,7 +14,10 @@ from .model import Ended, Event, Lab, Sampled, Started, Variant
 from .terminal import GREEN, YELLOW, Terminal, carried
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, ProgressColumn, TaskID
+
+Step = Callable[[Iterable[str]], None]
+"""Writes the lines of a piece of work that is done, and counts it."""
 
 
 class Show(Protocol):
@@ -86,7 +90,7 @@ class Bars:
     def __call__(self, variant: Variant, text: str, events: Sequence[Event]) -> None:
         """Write the lines of `events` above the bars, and move the bar of `variant`."""
         for line, colour in _lines(self._lab, events):
-            self._print(f"{variant}  {line}", colour)
+            _print(self._progress, f"{variant}  {line}", colour)
         for event in events:
             if isinstance(event, Started):
                 self._bars[variant] = self._progress.add_task(
@@ -102,28 +106,67 @@ class Bars:
             reading=readings(event.sample, [self._lab.watch]),
         )
 
-    def _print(self, text: str, colour: str | None) -> None:
-        console = self._progress.console
-        style = {GREEN: "green", YELLOW: "yellow"}.get(colour or "")
-        console.print(
-            carried(text, console.encoding),
-            style=style,
-            markup=False,
-            highlight=False,
-            emoji=False,
-            soft_wrap=True,
-        )
+
+def _print(progress: "Progress", text: str, colour: str | None = None) -> None:
+    """Write a line above the bars."""
+    console = progress.console
+    style = {GREEN: "green", YELLOW: "yellow"}.get(colour or "")
+    console.print(
+        carried(text, console.encoding),
+        style=style,
+        markup=False,
+        highlight=False,
+        emoji=False,
+        soft_wrap=True,
+    )
 
 
 @contextmanager
 def _bars() -> Iterator["Progress"]:
+    from rich.progress import TextColumn
+
+    with _progress(TextColumn("{task.completed:.0f} s")) as progress:
+        yield progress
+
+
+@contextmanager
+def _progress(time: "ProgressColumn") -> Iterator["Progress"]:
+    """Show bars on stdout, each with its name, its time and its latest figure."""
     from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
-        TextColumn("{task.completed:.0f} s"),
+        time,
         TextColumn("{task.fields[reading]}", markup=False),
     )
     with Progress(*columns, transient=True) as progress:
         yield progress
+
+
+def _write(terminal: Terminal, lines: Iterable[str]) -> None:
+    for line in lines:
+        terminal.line(line)
+
+
+@contextmanager
+def working(terminal: Terminal, what: str, total: int | None = None) -> Iterator[Step]:
+    """Show on a terminal that `what` goes on, how long, and how many of `total` pieces are done.
+
+    The bar is gone when the block ends. Elsewhere there are only the lines.
+    """
+    if not terminal.is_terminal:
+        yield partial(_write, terminal)
+        return
+    from rich.progress import TimeElapsedColumn
+
+    with _progress(TimeElapsedColumn()) as progress:
+        task = progress.add_task(what, total=total, reading=f"0 of {total}" if total else "")
+
+        def step(lines: Iterable[str]) -> None:
+            for line in lines:
+                _print(progress, line)
+            done = round(progress.tasks[0].completed) + 1
+            progress.update(task, completed=done, reading=f"{done} of {total}")
+
+        yield step

@@ -16,7 +16,7 @@ from harness.model import Exercise, Lab, Run, Setting, View, Workload
 from harness.ports import listen
 from leaky import aiohttp_leak as leaky
 
-from .clients import OPEN, REQUESTS, UPSTREAM_PORT, held
+from .clients import CLOSE_WAIT, OPEN, REQUESTS, UPSTREAM_PORT, held, hung_up
 
 ERROR_PAGE = "Traceback: " + "x" * 2**19
 """More than the buffers between upstream and client take: it is not over before it is read."""
@@ -46,7 +46,11 @@ async def workload(subject: ModuleType, setting: Setting) -> AsyncIterator[Workl
             made += 1
             return await checker.check(f"service/{number}")
 
-        readings = {REQUESTS: lambda: made, OPEN: lambda: held(port)}
+        readings = {
+            REQUESTS: lambda: made,
+            OPEN: lambda: held(port),
+            CLOSE_WAIT: lambda: hung_up(port),
+        }
         try:
             yield Workload(check, readings, {UPSTREAM_PORT.key: port})
         finally:
@@ -148,6 +152,7 @@ LAB = Lab(
     workload=workload,
     watch=OPEN,
     counters=(REQUESTS,),
+    gauges=(CLOSE_WAIT,),
     judged=(OPEN, TASKS),
     warning="Connection leak detected!",
     all_clear="Connections given back",

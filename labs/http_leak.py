@@ -13,12 +13,10 @@ from harness.cli import main
 from harness.gauges import TASKS
 from harness.model import Exercise, Gauge, Lab, Option, Row, Run, Setting, View, Workload
 from harness.ports import listen
-from harness.probes import sockets
 from leaky import http_leak as leaky
 
-from .clients import OPEN, REQUESTS, UPSTREAM_PORT, held
+from .clients import CLOSE_WAIT, OPEN, REQUESTS, UPSTREAM_PORT, held, hung_up
 
-CLOSE_WAIT = Gauge("app_http_connections_close_wait", "CLOSE_WAIT", "In CLOSE_WAIT")
 MADE = Gauge("app_http_connections_total", "Connections made", "Connections made")
 
 READING = (
@@ -72,7 +70,7 @@ async def workload(subject: ModuleType, setting: Setting) -> AsyncIterator[Workl
                 {
                     REQUESTS: lambda: made,
                     OPEN: lambda: held(port),
-                    CLOSE_WAIT: lambda: sockets.clients_by_state(port).get("CLOSE_WAIT", 0),
+                    CLOSE_WAIT: lambda: hung_up(port),
                     MADE: lambda: upstream.connections,
                 },
                 {UPSTREAM_PORT.key: port},

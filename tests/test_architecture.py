@@ -30,6 +30,7 @@ HEAVY = {
     "playwright",
 }
 SERVING = {
+    Path("harness/metrics.py"),
     Path("harness/page/routes.py"),
     Path("harness/pprof/guard.py"),
     Path("harness/pprof/routes.py"),

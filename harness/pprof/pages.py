@@ -59,6 +59,7 @@ def index(counts: Counts, exhausted: bool, limit: int, open_rows: Sequence[OpenR
 </tbody></table>
 {_open(open_rows)}
 <p><a href="goroutine?debug=2">full goroutine stack dump</a></p>
+<p>Besides: <a href="/">the live page</a>, and <a href="/metrics">metrics</a> for Prometheus.</p>
 <p>A link under Profile is a profile.proto: <code>go tool pprof URL</code> or
 <code>python -m harness pprof top URL</code> read it, and add <code>?seconds=10</code> for what
 came and went in that time.</p>""",

@@ -52,6 +52,27 @@ def _count_without_proc(pid: int | None, dev_fd: str = "/dev/fd") -> int | None:
         return None
 
 
+def files() -> int | None:
+    """Return how many regular files this process has open; `None` where that is not known.
+
+    Each number is asked from 0 up, until all that are open were met. That takes 2 µs for each and
+    no descriptor, which a listing would.
+    """
+    left, found = count(), 0
+    if left is None or left > MOST_SCANNED:
+        return None
+    for number in range(MOST_SCANNED):
+        if not left:
+            break
+        try:
+            mode = os.fstat(number).st_mode
+        except OSError:
+            continue
+        left -= 1
+        found += stat.S_ISREG(mode)
+    return found
+
+
 def numbers(proc: str = "/proc") -> list[int]:
     """Return the numbers of this process's open descriptors; the listing's own may be among them.
 

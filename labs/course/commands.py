@@ -10,6 +10,7 @@ from harness import mine
 from harness.cli import Parser
 from harness.command import DONE, FOUND
 from harness.errors import UsageError
+from harness.progress import working
 from harness.terminal import Terminal
 
 from . import catalogue, progress
@@ -185,7 +186,8 @@ def check_once(name: str, known: progress.Progress, terminal: Terminal) -> int:
     path = mine.path_of(name)
     if not path.is_file():
         raise UsageError(f"{path}: no such file; make it with: python -m labs start {name}")
-    judgement = judge(name, [path])[0]
+    with working(terminal, f"Judging {path}"):
+        judgement = judge(name, [path])[0]
     for line in lines_of(name, path, judgement):
         terminal.line(line)
     if not judgement.passed:

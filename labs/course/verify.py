@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.command import DONE, FOUND
 from harness.errors import UsageError
 from harness.model import Lab
+from harness.progress import working
 from harness.terminal import Terminal
 
 from . import catalogue
@@ -41,11 +42,13 @@ def verify(names: Sequence[str], terminal: Terminal) -> int:
     for name in names:
         catalogue.checked(name)
     all_hold = True
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with (
+        working(terminal, "Verifying", len(names)) as done,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
         for name, problems in zip(names, pool.map(problems_of, names), strict=True):
             all_hold = all_hold and not problems
-            for line in _lines(name, problems):
-                terminal.line(line)
+            done(_lines(name, problems))
     return DONE if all_hold else FOUND
 
 

@@ -43,7 +43,7 @@ def visited(path: str, duration_s: float) -> Visited:
         visitor.join()
     reports = [line for line in lines if line["event"] == "report"]
     late_s = [each["elapsed_s"] - REPORT_S * at for at, each in enumerate(reports, start=1)]
-    seen.late_s, seen.open_fds = max(late_s), reports[-1]["values"]["app_files_open"]
+    seen.late_s, seen.open_fds = max(late_s), reports[-1]["values"]["process_open_fds"]
     return seen
 
 

@@ -1,9 +1,11 @@
 """Every lab tells its leak, its fix and the tempting wrong fixes apart."""
 
+import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
+from harness.terminal import Terminal
 from labs.course import catalogue, verify
 
 SIDE_BY_SIDE = 3
@@ -37,3 +39,21 @@ def test_the_labs_come_in_the_order_of_the_guide():
     names = catalogue.names()
     assert names[0] == "file_leak"
     assert names == sorted(names, key=catalogue.chapters().__getitem__)
+
+
+@pytest.mark.parametrize("on_a_terminal", [True, False], ids=["terminal", "pipe"])
+def test_a_terminal_sees_how_many_labs_are_done(on_a_terminal, monkeypatch, capsys):
+    """A pipe gets the lines alone: one for each lab, and for each thing that is wrong with it."""
+    monkeypatch.setattr(verify, "problems_of", {"file_leak": [], "http_leak": ["No!"]}.get)
+    monkeypatch.setenv("FORCE_COLOR" if on_a_terminal else "TERM", "1")
+    terminal = Terminal(sys.stdout)
+    terminal.is_terminal = on_a_terminal
+    assert verify.verify(["file_leak", "http_leak"], terminal) == 1
+    out = capsys.readouterr().out
+    lines = ["✓ file_leak: starter fails, ", "✗ http_leak:", "    No!"]
+    if on_a_terminal:
+        assert all(said in out for said in (*lines, "Verifying", "2 of 2"))
+    else:
+        assert [
+            line[: len(said)] for line, said in zip(out.splitlines(), lines, strict=True)
+        ] == lines

@@ -130,7 +130,7 @@ def test_a_leak_of_2000_a_second_is_counted_exactly_until_its_limit(place):
     assert run.status == 1
     assert result["operations"] == 992
     assert result["exhaustion"]["message"].startswith("[Errno 24] Too many open files")
-    assert result["exhaustion"]["sample"]["values"]["app_files_open"] == 1000
+    assert result["exhaustion"]["sample"]["values"]["process_open_fds"] == 1000
 
 
 def test_json_gives_one_object_per_report_and_then_the_result(place):

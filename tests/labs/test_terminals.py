@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -18,13 +19,13 @@ ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 class Screen:
     """A lab on a pseudo-terminal of its own, and all that it wrote there."""
 
-    def __init__(self, place, *arguments, **more):
+    def __init__(self, place, *arguments, module="labs.file_leak", folder=ROOT, **more):
         ours, theirs = pty.openpty()
         self._descriptor = ours
         self.text = ""
         self.process = subprocess.Popen(
-            place.command(*arguments),
-            cwd=ROOT,
+            place.command(*arguments, module=module),
+            cwd=folder,
             env=place.environment(**({"TERM": "xterm-256color", "COLUMNS": "100"} | more)),
             stdin=theirs,
             stdout=theirs,
@@ -155,3 +156,15 @@ def test_a_closed_terminal_ends_the_comparison(place):
     os.close(screen._descriptor)
     assert screen.process.wait(20) in (128 + signal.SIGHUP, 141)
     assert place.leftovers() == []
+
+
+def test_a_check_shows_that_it_goes_on(place, tmp_path):
+    """A bar with the time, gone when the verdict comes."""
+    (tmp_path / "workbook").mkdir()
+    shutil.copy(ROOT / "leaky" / "file_leak.py", tmp_path / "workbook")
+    screen = Screen(place, "check", "file_leak", module="labs", folder=tmp_path)
+    assert screen.end() == 1
+    assert re.search(r"Judging workbook/file_leak.py ━+ 0:00:\d\d", plain(screen.text))
+    erased = screen.text.rindex("\x1b[2K")
+    assert screen.text.rindex("━") < erased < screen.text.index("✗ file_leak")
+    assert screen.text.count("\x1b[?25l") == screen.text.count("\x1b[?25h")

@@ -25,7 +25,7 @@ def test_the_numbers_are_those_of_the_runs(seen: Seen) -> None:
     assert seen.tables[0][0] == ["After", "leaky", "fixed"]
     for column, name in ((1, "leaky"), (2, "fixed")):
         shown = figures(seen, column)
-        wrote = [sample["values"]["app_files_open"] for sample in seen.samples[name]]
+        wrote = [sample["values"]["process_open_fds"] for sample in seen.samples[name]]
         assert len(wrote) - len(shown) <= 1
         assert shown[:-1] == wrote[: len(shown) - 1]
         assert shown[-1] in wrote[-2:]
@@ -41,7 +41,7 @@ def test_a_chart_says_in_words_what_it_shows(seen: Seen) -> None:
     """A screen reader gets the first and the last figure of each curve, and the limit."""
     leaky = figures(seen, 1)
     label = seen.ended["svg"][0]
-    assert label.startswith(f"Open file descriptors: leaky from {leaky[0]} to {leaky[-1]} in ")
+    assert label.startswith(f"Open file descriptors: leaky from {leaky[0]} to {leaky[-1]:,} in ")
     assert ", fixed from 8 to 8 in " in label
     assert "; limit " in label
 

@@ -74,12 +74,12 @@ def test_the_run_is_told_as_it_goes(server: Server, live: Live) -> None:
     assert [each["changes"] for each in told] == list(range(1, len(told) + 1))
     assert [each["ended"] for each in told] == [False] * (len(told) - 1) + [True]
     last = told[-1]
-    assert [each["values"]["app_files_open"] for each in last["samples"]] == [
+    assert [each["values"]["process_open_fds"] for each in last["samples"]] == [
         sample.values[canned.OPEN_FDS] for sample in run.samples
     ]
     assert last["verdict"] == {"leaking": True, "says": canned.LAB.warning}
     assert last["limit"] == {
-        "gauge": "app_files_open",
+        "gauge": "process_open_fds",
         "value": 20000,
         "reached_after_s": exhaustion_s(run, 20000),
     }
@@ -100,7 +100,7 @@ def test_failures_and_the_end_of_descriptors_are_told(live: Live) -> None:
         live(event)
     told = live.as_json()
     assert told["exhaustion"] == "[Errno 24] Too many open files: 'door_248'"
-    assert told["samples"][-1]["values"]["app_files_open"] == 256
+    assert told["samples"][-1]["values"]["process_open_fds"] == 256
     assert told["failures"] == ["ValueError: no such door", "TimeoutError: "]
     assert told["ended"] is False
 
@@ -155,7 +155,7 @@ def test_a_long_run_keeps_its_whole_curve_in_few_points() -> None:
 def test_counters_are_not_drawn() -> None:
     """What only rises says nothing about a leak: what the lab watches comes first."""
     assert [gauge.name for gauge in charted(canned.LAB)] == [
-        "app_files_open",
+        "process_open_fds",
         "app_tasks",
         "process_resident_memory_bytes",
     ]
@@ -196,6 +196,15 @@ def test_a_run_that_has_ended_is_not_looked_at(server: Server, live: Live, looks
     time.sleep(1.1)
     assert server.get("page/open.json?holders=1").body == before
     assert looks.asked == [True]
+
+
+@pytest.mark.parametrize("page", ["", "debug/pprof/"])
+def test_the_pages_lead_to_the_metrics(server: Server, live: Live, page: str) -> None:
+    """The live page and the list of profiles link to what Prometheus scrapes."""
+    for event in canned.events(canned.run("leaky")):
+        live(event)
+    assert 'href="/metrics"' in server.get(page).text
+    assert "process_open_fds 508.0" in server.get("metrics").text
 
 
 def test_the_twin_on_another_port_may_read_and_no_other_page(server: Server) -> None:

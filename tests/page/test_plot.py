@@ -48,7 +48,7 @@ def curve(svg: Path, name: str) -> list[tuple[float, float]]:
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-CURVES = ("app_files_open-leaky", "app_files_open-fixed", "limit")
+CURVES = ("process_open_fds-leaky", "process_open_fds-fixed", "limit")
 
 
 def test_the_example_in_the_guide_is_drawn_from_a_recorded_run(
