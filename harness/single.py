@@ -317,11 +317,13 @@ def _check_limit(limit: float | None) -> None:
     needed = (fds.count() or 0) + SPARE_FDS
     if limit is not None and limit < needed:
         raise UsageError(
-            f"--ulimit {limit:g}: this run needs {needed} descriptors itself; give {needed} or more"
+            f"--ulimit {limit:.0f}: this run needs {needed} descriptors itself; "
+            f"give {needed} or more"
         )
     if limit is not None and limit > limits.hard():
         raise UsageError(
-            f"--ulimit {limit:g}: above the hard limit of {limits.hard():g} (ulimit -Hn); give less"
+            f"--ulimit {limit:.0f}: above the hard limit of {limits.hard():.0f} (ulimit -Hn); "
+            "give less"
         )
 
 
