@@ -27,11 +27,11 @@ def growth(run: Run, gauge: Gauge) -> float | None:
 
 def reduction(leaky: float | None, fixed: float | None) -> str:
     """Return the guide's measure of improvement: (leaky - fixed) / leaky."""
-    if leaky is None or fixed is None or leaky <= 0:
+    if leaky is None or fixed is None:
         return "n/a"
     if leaky == fixed:
         return "Same"
-    return f"{(leaky - fixed) / leaky:.1%} reduction" if fixed < leaky else "n/a"
+    return f"{(leaky - fixed) / leaky:.1%} reduction" if 0 < leaky > fixed else "n/a"
 
 
 def _headline(title: str) -> str:

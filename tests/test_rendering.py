@@ -132,6 +132,7 @@ def test_the_table_of_runs_that_ended_early(gold):
         (8, 508, "n/a"),
         (None, 8, "n/a"),
         (8, None, "n/a"),
+        (0, 0, "Same"),
         (0, -1, "n/a"),
         (2.5, -0.1, "104.0% reduction"),
     ],
