@@ -34,7 +34,7 @@ from .plot import Plot
 from .ports import listen
 from .probes import fds, memory, tasks, threads
 from .reserve import Reserve
-from .runner import Pace, Runner, Step, refusal
+from .runner import Pace, Runner, Step, cancelled_after, refusal
 from .server import NAME, DebugServer
 from .stops import Stopped, stop, stop_between_callbacks
 from .terminal import Terminal
@@ -261,10 +261,10 @@ async def _play_async(
     if stage.options.lifeline:
         loop.add_reader(sys.stdin.fileno(), _parent_gone)
     clock = SystemClock()
-    async with context as workload:
+    async with context as workload, cancelled_after() as under_way:
         with _performing(stage, workload, clock, notices) as runner:
             loop.set_exception_handler(lambda _loop, problem: _unhandled(runner, problem))
-            await runner.drive_async(workload, stage.steps())
+            await runner.drive_async(workload, stage.steps(), under_way)
             if stage.options.hold:
                 await clock.wait_until_async(math.inf)
     return runner.run

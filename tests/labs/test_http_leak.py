@@ -127,7 +127,10 @@ def test_comparison(place):
 
 
 def test_a_pool_that_is_used_up(place):
-    """The 13th failure takes the last of 12 connections; what waits then fails, and is counted."""
+    """The 12th failure takes the last of 12 connections; what waits then fails, and is counted.
+
+    What waits for the pool at the end stands in the listing of the tasks, as in the last report.
+    """
     arguments = "--pool=12", "--rate=25", "--duration=8", "--json", *ANY_PORTS
     run = place.run("--leaky", *arguments, module=LAB)
     (failure,) = result(run)["failures"]
@@ -137,6 +140,10 @@ def test_a_pool_that_is_used_up(place):
     assert failure["count"] > 10
     assert result(run)["operations"] == 200
     assert result(run)["verdict"]["leaking"] is True
+    listing = result(run)["views"][-1]["lines"]
+    tasks = int(re.search(r"What the (\d+) tasks wait in", listing[0])[1])
+    assert tasks == pytest.approx(result(run)["values"]["app_tasks"], abs=3)
+    assert re.fullmatch(r" +1\d\d tasks in httpcore\S+ \[.*\]", listing[1])
 
 
 def test_an_upstream_that_hangs_up(place):
