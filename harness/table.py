@@ -39,12 +39,16 @@ def _headline(title: str) -> str:
 
 
 def gauge_row(gauge: Gauge) -> Row:
-    """Return the row of a gauge's last value, and its reduction."""
-    return Row(
-        _headline(gauge.title),
-        lambda run: number(last(run, gauge)),
-        lambda leaky, fixed: reduction(last(leaky, gauge), last(fixed, gauge)),
-    )
+    """Return the row of a gauge's last value, and its reduction.
+
+    A counter of work done is the same or not; less of it is no improvement.
+    """
+
+    def improvement(leaky: Run, fixed: Run) -> str:
+        word = reduction(last(leaky, gauge), last(fixed, gauge))
+        return "n/a" if gauge.name.endswith("_total") and word != "Same" else word
+
+    return Row(_headline(gauge.title), lambda run: number(last(run, gauge)), improvement)
 
 
 def released_row(released: Gauge, acquired: Gauge, praise: str) -> Row:

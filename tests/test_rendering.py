@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from canned import EXHAUSTION, FAILURES, LAB, PID, events, run, sample
+from canned import EXHAUSTION, FAILURES, LAB, OPENED, PID, events, run, sample
 
 from harness import cli, table
 from harness.console import Console, number, seconds
@@ -140,6 +140,13 @@ def test_the_table_of_runs_that_ended_early(gold):
 def test_improvement_is_the_guides_measure(leaky, fixed, word):
     """(leaky - fixed) / leaky, where that says something."""
     assert table.reduction(leaky, fixed) == word
+
+
+def test_less_work_done_is_no_improvement():
+    """A run that was interrupted a moment before the other one has opened fewer files."""
+    row = table.gauge_row(OPENED)
+    assert row.improvement(run("leaky"), run("fixed")) == "Same"
+    assert row.improvement(run("leaky"), run("fixed", reports=4)) == "n/a"
 
 
 def test_time_to_too_many_open_files():

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from running import Finished, ports_in
+from wcwidth import wcswidth
 
 LAB = "labs.http_leak"
 ANY_PORTS = "--port=0", "--upstream-port=0"
@@ -107,7 +108,10 @@ def test_console_lines(place):
 
 
 def test_comparison(place):
-    """Both at once end in a table: connections, requests per connection, and when the pool ends."""
+    """Both at once end in a table: connections, requests per connection, and when the pool ends.
+
+    It fits a terminal of 80 columns.
+    """
     pace = "--rate=25", "--duration=4", "--report-every=1"
     run = place.run(*ANY_PORTS, *pace, "--format=json", module=LAB)
     rows = {row["metric"]: row for row in json.loads(run.out)}
@@ -124,6 +128,10 @@ def test_comparison(place):
     assert rows["Pool Empty at Request"]["fixed"] == "never"
     assert rows["Risk Level"]["leaky"].endswith("Critical")
     assert int(rows["Open Connections"]["fixed"]) <= 3
+    heads = {"metric": "", "leaky": "Leaky (10s)", "fixed": "Fixed (10s)", "improvement": ""}
+    columns = ([head, *(row[key] for row in rows.values())] for key, head in heads.items())
+    width = sum(max(wcswidth(cell) for cell in column) + len("|  ") for column in columns) + 1
+    assert width <= 80
 
 
 def test_a_pool_that_is_used_up(place):
