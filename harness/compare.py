@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .cli import COMMON, EXHAUSTED, Options
 from .command import DONE, USAGE
@@ -43,11 +43,17 @@ class Child:
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
             start_new_session=True,
         )
-        self._feeder = threading.Thread(target=self._feed, args=(lines,), daemon=True)
-        self._feeder.start()
+        self._complaints: list[str] = []
+        self._threads = [
+            threading.Thread(target=self._feed, args=(lines,), daemon=True),
+            threading.Thread(target=self._listen, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def _feed(self, lines: Lines) -> None:
         """Put each line of the child into `lines`; `None` when it is over."""
@@ -56,6 +62,16 @@ class Child:
             lines.put((self.variant, line))
         self._over = True
         lines.put((self.variant, None))
+
+    def _listen(self) -> None:
+        """Keep what the child writes to stderr: over a terminal's bars it would be lost."""
+        assert self._process.stderr is not None
+        self._complaints.extend(self._process.stderr)
+
+    @property
+    def complaint(self) -> str:
+        """What the child has written to stderr, whole once it is finished."""
+        return "".join(self._complaints)
 
     def stop(self) -> None:
         """Ask the child to stop, unless it is over; it then writes its result so far."""
@@ -70,7 +86,8 @@ class Child:
             except subprocess.TimeoutExpired:
                 self._process.kill()
             self._process.wait()
-            self._feeder.join()
+            for thread in self._threads:
+                thread.join()
         sweep(self._process.pid)
         return self._process.returncode
 
@@ -118,6 +135,7 @@ def compare(lab: Lab, program: str, options: Options) -> int:
         stopped = error
     finally:
         statuses = _finish(children, lines)
+        _tell([child.complaint for child in children.values()])
     _conclude(lab, options, children)
     return 128 + stopped.number if stopped else _status(statuses)
 
@@ -148,6 +166,12 @@ def _finish(children: Mapping[Variant, Child], lines: Lines) -> list[int]:
         if line is not None:
             children[variant].reader.events(line)
     return statuses
+
+
+def _tell(complaints: Iterable[str]) -> None:
+    """Write what the children wrote to stderr; what both say, once."""
+    if sys.stderr is not None:
+        sys.stderr.write("".join(dict.fromkeys(complaints)))
 
 
 def _status(statuses: list[int]) -> int:

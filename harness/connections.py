@@ -67,13 +67,19 @@ def _counted(states: Mapping[str, int]) -> Iterator[str]:
         yield f"{count:>7} {state}"
 
 
+def _is_plumbing(function: str) -> bool:
+    """Tell a frame that says only that something waits, not for what."""
+    return function.startswith("asyncio.") or function.endswith(".wait")
+
+
 def waiting(reading: str) -> View:
     """Return what this process's tasks wait in, alike ones counted, and how to read it."""
     from .pprof.goroutines import Goroutine, Numbers, Snapshot
 
     def place(task: Goroutine) -> tuple[str, str]:
-        frame = task.stack[-1 if task.state == "running" else 0]
-        return frame.function, task.state
+        telling = (each.function for each in task.stack if not _is_plumbing(each.function))
+        last = task.stack[-1].function
+        return last if task.state == "running" else next(telling, last), task.state
 
     found = [each for each in Snapshot(Numbers()).goroutines() if each.kind == "task"]
     alike = Counter(place(each) for each in found if each.stack)

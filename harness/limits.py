@@ -40,7 +40,7 @@ def raise_to(needed: float) -> str | None:
         return None
     after = min(needed, hard())
     set_soft(after)
-    return f"descriptor limit raised from {before:g} to {after:g} for this run (ulimit -n)"
+    return f"descriptor limit raised from {before:.0f} to {after:.0f} for this run (ulimit -n)"
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 import asyncio
 import errno
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from .clock import Clock
@@ -33,6 +34,22 @@ PATIENCE = 0.8
 """How much of its period an operation may wait for the one before it."""
 UnderWay = dict[asyncio.Task[None], float]
 """The operations that have not ended, each with its start in seconds."""
+
+
+@asynccontextmanager
+async def cancelled_after() -> AsyncIterator[UnderWay]:
+    """Yield a place for operations under way; those that are left in it at the end are cancelled.
+
+    The views of a run are taken before: what hangs belongs into them.
+    """
+    under_way: UnderWay = {}
+    try:
+        yield under_way
+    finally:
+        left = list(under_way)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 @dataclass(frozen=True)
@@ -153,14 +170,15 @@ class Runner:
             elif not self._make(workload, step.operation):
                 return
 
-    async def drive_async(self, workload: Workload, steps: Iterator[Step]) -> None:
+    async def drive_async(
+        self, workload: Workload, steps: Iterator[Step], under_way: UnderWay
+    ) -> None:
         """Do the same in an event loop, each operation in a task of its own.
 
         One that waits, for a pool or an answer, does not hold up the next, as in a server; a quick
-        one is let end first (`PATIENCE`), so that a busy machine does not bunch them. Those under
-        way at the end are cancelled.
+        one is let end first (`PATIENCE`), so that a busy machine does not bunch them. Those that
+        have not ended stay in `under_way`.
         """
-        under_way: UnderWay = {}
         patience_s = PATIENCE / self.run.rate_hz
         for step in steps:
             await self._clock.wait_until_async(self._began_s + step.due_s)
@@ -171,9 +189,6 @@ class Runner:
                 self._report()
             else:
                 self._spawn(workload, step.operation, under_way)
-        for task in under_way:
-            task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
 
     def failed(self, error: BaseException, operation: int) -> None:
         """Count a failed operation and show the first of its kind; see what ran out, if it did."""

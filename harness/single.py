@@ -34,7 +34,7 @@ from .plot import Plot
 from .ports import listen
 from .probes import fds, memory, tasks, threads
 from .reserve import Reserve
-from .runner import Pace, Runner, Step, refusal
+from .runner import Pace, Runner, Step, cancelled_after, refusal
 from .server import NAME, DebugServer
 from .stops import Stopped, stop, stop_between_callbacks
 from .terminal import Terminal
@@ -268,10 +268,10 @@ async def _play_async(
     if stage.options.lifeline:
         loop.add_reader(sys.stdin.fileno(), _parent_gone)
     clock = SystemClock()
-    async with context as workload:
+    async with context as workload, cancelled_after() as under_way:
         with _performing(stage, workload, clock, notices) as runner:
             loop.set_exception_handler(lambda _loop, problem: _unhandled(runner, problem))
-            await runner.drive_async(workload, stage.steps())
+            await runner.drive_async(workload, stage.steps(), under_way)
             if stage.options.hold:
                 await clock.wait_until_async(math.inf)
     return runner.run
@@ -324,11 +324,13 @@ def _check_limit(limit: float | None) -> None:
     needed = (fds.count() or 0) + SPARE_FDS
     if limit is not None and limit < needed:
         raise UsageError(
-            f"--ulimit {limit:g}: this run needs {needed} descriptors itself; give {needed} or more"
+            f"--ulimit {limit:.0f}: this run needs {needed} descriptors itself; "
+            f"give {needed} or more"
         )
     if limit is not None and limit > limits.hard():
         raise UsageError(
-            f"--ulimit {limit:g}: above the hard limit of {limits.hard():g} (ulimit -Hn); give less"
+            f"--ulimit {limit:.0f}: above the hard limit of {limits.hard():.0f} (ulimit -Hn); "
+            "give less"
         )
 
 

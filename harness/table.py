@@ -27,11 +27,11 @@ def growth(run: Run, gauge: Gauge) -> float | None:
 
 def reduction(leaky: float | None, fixed: float | None) -> str:
     """Return the guide's measure of improvement: (leaky - fixed) / leaky."""
-    if leaky is None or fixed is None or leaky <= 0:
+    if leaky is None or fixed is None:
         return "n/a"
     if leaky == fixed:
         return "Same"
-    return f"{(leaky - fixed) / leaky:.1%} reduction" if fixed < leaky else "n/a"
+    return f"{(leaky - fixed) / leaky:.1%} reduction" if 0 < leaky > fixed else "n/a"
 
 
 def _headline(title: str) -> str:
@@ -39,12 +39,16 @@ def _headline(title: str) -> str:
 
 
 def gauge_row(gauge: Gauge) -> Row:
-    """Return the row of a gauge's last value, and its reduction."""
-    return Row(
-        _headline(gauge.title),
-        lambda run: number(last(run, gauge)),
-        lambda leaky, fixed: reduction(last(leaky, gauge), last(fixed, gauge)),
-    )
+    """Return the row of a gauge's last value, and its reduction.
+
+    A counter of work done is the same or not; less of it is no improvement.
+    """
+
+    def improvement(leaky: Run, fixed: Run) -> str:
+        word = reduction(last(leaky, gauge), last(fixed, gauge))
+        return "n/a" if gauge.name.endswith("_total") and word != "Same" else word
+
+    return Row(_headline(gauge.title), lambda run: number(last(run, gauge)), improvement)
 
 
 def released_row(released: Gauge, acquired: Gauge, praise: str) -> Row:

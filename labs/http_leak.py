@@ -97,8 +97,9 @@ def _per_connection(run: Run) -> float | None:
 
 
 def _reuse(run: Run) -> str:
+    """Return how many requests one connection carried, short enough for 80 columns."""
     ratio = _per_connection(run)
-    return "n/a" if ratio is None else f"{ratio:.1f} per connection"
+    return "n/a" if ratio is None else f"{ratio:.{1 if ratio < 10 else 0}f} requests"
 
 
 def _reused(leaky_run: Run, fixed_run: Run) -> str:

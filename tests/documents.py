@@ -42,7 +42,7 @@ MASKS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"[\d.]+s at \d+", "TIME at LIMIT"),
     (r"from \d+ to \d+ for this run", "from LIMIT to LIMIT for this run"),
     (r"(?m)^\| Memory Growth.*$", "| Memory Growth MEASURED"),
-    (r"\d+(?:\.\d+)? per connection", "N per connection"),
+    (r"(?<=\| )\d+(?:\.\d+)? requests", "N requests"),
     (r"0x[0-9a-f]+", "ADDRESS"),
     (r"(?m)^Time: .*$", "Time: NOW"),
     (r"\(fd \d+\)|127.0.0.1:\d{5}", "END"),

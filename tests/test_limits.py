@@ -32,6 +32,7 @@ def in_child(code, soft=256, hard=1024):
         (256, "None", 256),
         (540, "descriptor limit raised from 256 to 540 for this run (ulimit -n)", 540),
         (1e6, "descriptor limit raised from 256 to 1024 for this run (ulimit -n)", 1024),
+        (540.2, "descriptor limit raised from 256 to 540 for this run (ulimit -n)", 540),
         (math.inf, "descriptor limit raised from 256 to 1024 for this run (ulimit -n)", 1024),
     ],
 )

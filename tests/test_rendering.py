@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from canned import EXHAUSTION, FAILURES, LAB, PID, events, run, sample
+from canned import EXHAUSTION, FAILURES, LAB, OPENED, PID, events, run, sample
 
 from harness import cli, table
 from harness.console import Console, number, seconds
@@ -132,6 +132,7 @@ def test_the_table_of_runs_that_ended_early(gold):
         (8, 508, "n/a"),
         (None, 8, "n/a"),
         (8, None, "n/a"),
+        (0, 0, "Same"),
         (0, -1, "n/a"),
         (2.5, -0.1, "104.0% reduction"),
     ],
@@ -139,6 +140,13 @@ def test_the_table_of_runs_that_ended_early(gold):
 def test_improvement_is_the_guides_measure(leaky, fixed, word):
     """(leaky - fixed) / leaky, where that says something."""
     assert table.reduction(leaky, fixed) == word
+
+
+def test_less_work_done_is_no_improvement():
+    """A run that was interrupted a moment before the other one has opened fewer files."""
+    row = table.gauge_row(OPENED)
+    assert row.improvement(run("leaky"), run("fixed")) == "Same"
+    assert row.improvement(run("leaky"), run("fixed", reports=4)) == "n/a"
 
 
 def test_time_to_too_many_open_files():

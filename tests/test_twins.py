@@ -19,7 +19,7 @@ from harness.clock import ManualClock
 from harness.gauges import OPEN_FDS, TASKS, THREADS
 from harness.model import Lab, Run, Sample, Setting, Variant, Workload
 from harness.probes import fds, tasks, threads
-from harness.runner import Pace, Runner
+from harness.runner import Pace, Runner, cancelled_after
 from harness.verdict import judge_all
 
 MAX_CHANGED_LINES = 10
@@ -154,9 +154,9 @@ class Stage:
         return Performance(self.results, runner.run.samples)
 
     async def _async(self, context) -> tuple[Sample, ...]:
-        async with context as workload:
-            runner = self._runner(workload)
-            await runner.drive_async(self._recorded_async(workload), self._pace().steps())
+        async with context as workload, cancelled_after() as under_way:
+            runner, recorded = self._runner(workload), self._recorded_async(workload)
+            await runner.drive_async(recorded, self._pace().steps(), under_way)
         return runner.run.samples
 
     def _pace(self) -> Pace:

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 from running import Finished, ports_in
+from wcwidth import wcswidth
 
 LAB = "labs.http_leak"
 ANY_PORTS = "--port=0", "--upstream-port=0"
@@ -107,7 +108,10 @@ def test_console_lines(place):
 
 
 def test_comparison(place):
-    """Both at once end in a table: connections, requests per connection, and when the pool ends."""
+    """Both at once end in a table: connections, requests per connection, and when the pool ends.
+
+    It fits a terminal of 80 columns.
+    """
     pace = "--rate=25", "--duration=4", "--report-every=1"
     run = place.run(*ANY_PORTS, *pace, "--format=json", module=LAB)
     rows = {row["metric"]: row for row in json.loads(run.out)}
@@ -124,10 +128,17 @@ def test_comparison(place):
     assert rows["Pool Empty at Request"]["fixed"] == "never"
     assert rows["Risk Level"]["leaky"].endswith("Critical")
     assert int(rows["Open Connections"]["fixed"]) <= 3
+    heads = {"metric": "", "leaky": "Leaky (10s)", "fixed": "Fixed (10s)", "improvement": ""}
+    columns = ([head, *(row[key] for row in rows.values())] for key, head in heads.items())
+    width = sum(max(wcswidth(cell) for cell in column) + len("|  ") for column in columns) + 1
+    assert width <= 80
 
 
 def test_a_pool_that_is_used_up(place):
-    """The 13th failure takes the last of 12 connections; what waits then fails, and is counted."""
+    """The 12th failure takes the last of 12 connections; what waits then fails, and is counted.
+
+    What waits for the pool at the end stands in the listing of the tasks, as in the last report.
+    """
     arguments = "--pool=12", "--rate=25", "--duration=8", "--json", *ANY_PORTS
     run = place.run("--leaky", *arguments, module=LAB)
     (failure,) = result(run)["failures"]
@@ -137,6 +148,10 @@ def test_a_pool_that_is_used_up(place):
     assert failure["count"] > 10
     assert result(run)["operations"] == 200
     assert result(run)["verdict"]["leaking"] is True
+    listing = result(run)["views"][-1]["lines"]
+    tasks = int(re.search(r"What the (\d+) tasks wait in", listing[0])[1])
+    assert tasks == pytest.approx(result(run)["values"]["app_tasks"], abs=3)
+    assert re.fullmatch(r" +1\d\d tasks in httpcore\S+ \[.*\]", listing[1])
 
 
 def test_an_upstream_that_hangs_up(place):
