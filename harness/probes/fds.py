@@ -123,10 +123,9 @@ def targets(proc: str = "/proc") -> Iterator[tuple[int, str]]:
     """Yield each open descriptor of this process with its target, or with its kind and a colon."""
     for number in numbers(proc):
         try:
-            known = kind(number)
+            yield number, target(number, proc) or f"{kind(number) or 'other'}:"
         except OSError:  # the listing's own, or closed meanwhile
             continue
-        yield number, target(number, proc) or f"{known or 'other'}:"
 
 
 def folder(proc: str = "/proc") -> str:
