@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,17 @@ from .probes import fds
 
 TIMEOUT_S = 5.0
 POLL_S = 0.01
+READING_PROC = "lsof", "netstat"
+"""On Linux these find nothing, and call that no error, where /proc is not mounted."""
 
 
 class ToolError(Exception):
     """A tool of the operating system gave no usable answer; the text says why."""
+
+
+def has_proc() -> bool:
+    """Tell whether /proc is there, or this is a system that needs none."""
+    return sys.platform != "linux" or Path("/proc/self").exists()
 
 
 def output_of(command: Sequence[str], directory: Path, timeout_s: float = TIMEOUT_S) -> list[str]:
@@ -27,6 +35,8 @@ def output_of(command: Sequence[str], directory: Path, timeout_s: float = TIMEOU
     path = shutil.which(command[0])
     if path is None:
         raise ToolError(f"{command[0]} is not installed")
+    if command[0] in READING_PROC and not has_proc():
+        raise ToolError(f"{command[0]} shows nothing without /proc")
     target = directory / f"output-of-{command[0]}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
     actions = [
@@ -74,10 +84,13 @@ def open_files(run: Run, directory: Path, pattern: str) -> list[View]:
         source = "lsof"
     except ToolError as error:
         rows = [target for _, target in fds.targets()]
-        source = f"{error}: descriptors counted from {fds.folder()}"
+        source = f"{error}: descriptors counted from {fds.folder() if has_proc() else 'fstat'}"
+    counted = _count(f"{command} | wc -l", source, "lsof_rows", len(rows))
+    if not has_proc():  # nor does anything tell their names
+        return [counted]
     matching = sum(pattern in row for row in rows)
     return [
-        _count(f"{command} | wc -l", source, "lsof_rows", len(rows)),
+        counted,
         _count(f"{command} | grep -c {pattern}", source, "lsof_matching", matching),
         *_proc(run.pid, directory),
     ]

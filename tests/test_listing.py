@@ -3,11 +3,13 @@
 import os
 import shutil
 import time
+from unittest.mock import Mock
 
+import psutil
 import pytest
 from canned import run
 
-from harness import listing
+from harness import connections, listing
 from harness.limits import limited
 from harness.listing import ToolError, open_files, output_of
 from harness.probes import fds
@@ -116,3 +118,19 @@ def test_nothing_found_is_no_error(tmp_path, tool):
     """lsof exits with 1 and prints nothing then."""
     tool("lsof", "exit 1")
     assert listing.lsof(["-p", "1"], tmp_path) == []
+
+
+def test_without_proc_no_tool_is_believed(own, tmp_path, monkeypatch, tool):
+    """There lsof and netstat find nothing and call that no error: the count is not theirs."""
+    tool("lsof", "exit 1")
+    tool("netstat", "echo Active Internet connections")
+    monkeypatch.setattr(listing, "has_proc", lambda: False)
+    monkeypatch.setattr("psutil.Process", Mock(side_effect=psutil.NoSuchProcess(1)))
+    views = [open_files(own, tmp_path, "x")[0], *connections.views(own, tmp_path, 80)]
+    assert [view.source for view in views if view.source != "ss"] == [
+        "lsof shows nothing without /proc: descriptors counted from fstat",
+        "lsof shows nothing without /proc, and psutil cannot tell",
+        "netstat shows nothing without /proc, and psutil cannot tell",
+    ]
+    assert figures(views)["lsof_rows"] == fds.count()
+    assert not {"lsof_clients", "netstat_established"} & {*figures(views)}
