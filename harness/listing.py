@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from .model import Run, View
@@ -44,7 +45,7 @@ def output_of(command: Sequence[str], directory: Path, timeout_s: float = TIMEOU
         (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
     ]
     try:
-        child = os.posix_spawn(path, [*command], os.environ, file_actions=actions)
+        child = os.posix_spawn(path, [*command], os.environ, file_actions=actions, setpgroup=0)
         _wait(child, command, timeout_s)
         if shutil.disk_usage(directory).free == 0:
             raise ToolError(f"{command[0]}'s output found no room on a full disk")
@@ -54,13 +55,21 @@ def output_of(command: Sequence[str], directory: Path, timeout_s: float = TIMEOU
 
 
 def _wait(pid: int, command: Sequence[str], timeout_s: float) -> None:
+    """Wait for a tool to end; whatever else ends the waiting ends it too, and what it started.
+
+    lsof has a child for what may hang; both are in a process group of their own.
+    """
     deadline_s = time.monotonic() + timeout_s
-    while os.waitpid(pid, os.WNOHANG) == (0, 0):
-        if time.monotonic() > deadline_s:
-            os.kill(pid, signal.SIGKILL)
+    try:
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline_s:
+                raise ToolError(f"{command[0]} did not answer within {timeout_s:g} s")
+            time.sleep(POLL_S)
+    except BaseException:
+        with suppress(OSError):
+            os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-            raise ToolError(f"{command[0]} did not answer within {timeout_s:g} s")
-        time.sleep(POLL_S)
+        raise
 
 
 def lsof(arguments: Sequence[str], directory: Path) -> list[str]:

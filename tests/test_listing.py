@@ -13,6 +13,7 @@ from harness import connections, listing
 from harness.limits import limited
 from harness.listing import ToolError, open_files, output_of
 from harness.probes import fds
+from harness.stops import Stopped
 
 
 @pytest.fixture
@@ -86,15 +87,41 @@ def test_a_tool_that_cannot_be_run_is_told(own, tmp_path, tool):
     assert open_files(own, tmp_path, "x")[0].source.startswith("lsof could not be run: No such")
 
 
-def test_a_tool_that_hangs_is_ended(tmp_path, tool):
-    """lsof does on a dead network share; its process is gone afterwards."""
-    tool("lsof", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+def has_ended(pid):
+    """Tell whether a process is gone, or only waits to be collected by the system's first."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture
+def hanging(tmp_path, tool):
+    """An lsof that hangs, with a child of its own; returns the numbers of both when asked."""
+    tool("lsof", f"sleep 60 & echo $$ $! > {tmp_path}/pids; wait")
+    return lambda: [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+
+
+def test_a_tool_that_hangs_is_ended(tmp_path, hanging):
+    """lsof does on a dead network share; its processes are gone afterwards."""
     began_s = time.monotonic()
     with pytest.raises(ToolError, match=r"lsof did not answer within 0\.5 s"):
         output_of(["lsof"], tmp_path, timeout_s=0.5)
     assert time.monotonic() - began_s < 10
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert all(has_ended(pid) for pid in hanging())
+
+
+def test_a_tool_that_hangs_ends_with_the_run(tmp_path, hanging, monkeypatch):
+    """A signal raises in the middle of the waiting."""
+
+    def stop(_pause_s):
+        if (tmp_path / "pids").exists() and len(hanging()) == 2:
+            raise Stopped(15)
+
+    monkeypatch.setattr(time, "sleep", stop)
+    with pytest.raises(Stopped):
+        output_of(["lsof"], tmp_path)
+    assert all(has_ended(pid) for pid in hanging())
 
 
 def test_a_listing_needs_one_descriptor_to_read_its_answer(tmp_path, tool):
