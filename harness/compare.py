@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Mapping
 
+from .children import end_session
 from .cli import COMMON, EXHAUSTED, Options
 from .command import DONE, USAGE
 from .errors import UsageError
@@ -63,13 +64,17 @@ class Child:
             self._process.send_signal(signal.SIGTERM)
 
     def finish(self) -> int:
-        """Wait until the child has ended, by force if need be; return its exit status."""
+        """Wait until the child has ended, by force if need be; return its exit status.
+
+        What it left is ended and removed.
+        """
         with self._process:
             try:
                 self._process.wait(GRACE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
             self._process.wait()
+            end_session(self._process.pid)  # it was killed, maybe, and what it ran holds its output
             self._feeder.join()
         sweep(self._process.pid)
         return self._process.returncode

@@ -64,12 +64,12 @@ def main() -> int:
     given = parsed()
     seed = SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}\n", flush=True)
-    tables = [
-        table for name in given.names or NAMES for table in campaign(name, given, seed)
-    ]
+    tables = [table for name in given.names or NAMES for table in campaign(name, given, seed)]
     if not (given.names or given.short or given.count):
         (HERE / "RESULTS.md").write_text(document(tables, seed), encoding="utf-8")
-    missed = [f"{table.title}: {limit}" for table in tables for limit in table.limits if not limit.met]
+    missed = [
+        f"{table.title}: {limit}" for table in tables for limit in table.limits if not limit.met
+    ]
     print("\n".join(missed) or "no fault")
     return int(bool(missed))
 

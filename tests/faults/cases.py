@@ -71,7 +71,9 @@ def outcomes(order: Order, run: Run) -> dict[int, Outcome]:
 
 def table(title: str, order: Order, found: dict[int, Outcome], note: str) -> Table:
     """Return a row for each kind of case: how many, how they ended, how many had a fault."""
-    rows = [_row(kind, [each for each in found.values() if each.kind == kind]) for kind in _kinds(found)]
+    rows = [
+        _row(kind, [each for each in found.values() if each.kind == kind]) for kind in _kinds(found)
+    ]
     told = "\n".join(faults(order, found))
     wrong = sum(bool(each.faults) for each in found.values())
     headers = "what", "cases", "how they ended", "with a fault"

@@ -132,4 +132,6 @@ def tables(order: Order) -> list[Table]:
         "that of the last."
     )
     told = "\n".join(line for _, _, lines in found for line in lines)
-    return [Table("Soak", headers, [row for row, _, _ in found], limits, f"{note}\n\n{told}".strip())]
+    return [
+        Table("Soak", headers, [row for row, _, _ in found], limits, f"{note}\n\n{told}".strip())
+    ]

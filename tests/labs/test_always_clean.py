@@ -1,6 +1,7 @@
 """Whatever ends a run, no directory, process or port of it is left."""
 
 import json
+import queue
 import signal
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import pytest
 from conftest import becomes_free
 from running import ROOT, ports_in
 
+from harness import compare
+from harness.model import Variant
 from harness.probes import fds
+from labs.file_leak import LAB
 
 QUICK = "--report-every=0.1", "--rate=100", "--port=0"
 TOGETHER = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -159,6 +163,19 @@ def test_a_killed_child_does_not_hang_the_comparison(place):
     assert "] Open FDs: 8  |  Files opened: 200" in run.out
     assert "| Open File Descriptors" in run.out
     check(place, run.out)
+
+
+def test_what_a_killed_child_had_started_ends_too(place, monkeypatch):
+    """It hung, was killed, and could not end the tool that it waited for."""
+    monkeypatch.setenv("TMPDIR", str(place.tmp))
+    monkeypatch.setattr(compare, "GRACE_S", 0.0)
+    lines: compare.Lines = queue.Queue()
+    hangs = ["bash", "-c", "set -m; sleep 300 & echo begun; wait"]
+    child = compare.Child(hangs, Variant.LEAKY, LAB, lines)
+    assert lines.get(timeout=30) == (Variant.LEAKY, "begun\n")
+    assert len(place.alive()) == 2
+    assert child.finish() == -signal.SIGKILL
+    assert place.leftovers() == []
 
 
 def is_leaky(process):
