@@ -102,6 +102,35 @@ def test_a_signal_while_it_starts_leaves_nothing_either(variant, delay_s, place)
     check(place, run.out)
 
 
+SLOW = """
+import os, sys
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "harness":
+            os.write(1, b"loading\\n")
+            while True:
+                pass
+sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_ctrl_c_while_it_is_loaded_shows_no_traceback(place, tmp_path):
+    """A disk that is slow to give the libraries makes that a long time."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW, encoding="utf-8")
+    started = place.start(*QUICK, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    started.see("loading")
+    started.process.send_signal(signal.SIGINT)
+    run = started.end()
+    assert (run.status, run.err) == (-signal.SIGINT, "")
+
+
+def test_importing_the_labs_takes_no_signal():
+    """Only their own command line does."""
+    code = "import signal, labs; print(signal.getsignal(signal.SIGINT).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "default_int_handler\n"
+
+
 def test_after_running_out_of_descriptors_nothing_is_left(place):
     """The end that the operating system makes is an end like any other."""
     run = place.run("--leaky", "--ulimit=100", "--duration=5", *QUICK)
