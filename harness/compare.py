@@ -18,7 +18,7 @@ from .model import Lab, Run, Variant
 from .progress import Show, show_for
 from .stops import Stopped
 from .table import as_objects, cells, render
-from .terminal import Terminal
+from .terminal import Terminal, write
 from .workdir import sweep
 
 GRACE_S = 3.0
@@ -175,7 +175,8 @@ def _conclude(lab: Lab, options: Options, children: Mapping[Variant, Child]) -> 
 def _print(lab: Lab, options: Options, leaky: Run, fixed: Run) -> None:
     if options.as_json:
         rows = as_objects(cells(lab.rows, leaky, fixed))
-        sys.stdout.write(json.dumps({"event": "comparison", "lab": lab.name, "rows": rows}) + "\n")
+        document = {"event": "comparison", "lab": lab.name, "rows": rows}
+        write(sys.stdout, json.dumps(document) + "\n")
         return
     terminal = Terminal(sys.stdout)
     if options.style not in ("json", "html"):
