@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .listing import ToolError, lsof, output_of
+from .listing import ToolError, lsof, output_of, table
 from .model import Run, View
 from .probes import sockets
 
@@ -32,7 +32,7 @@ def _lsof(run: Run, directory: Path, port: int) -> View:
 def _ss(directory: Path, port: int) -> View:
     command = f"ss -tan 'dport = :{port}' | awk '{{print $1}}' | sort | uniq -c"
     try:
-        rows = output_of(["ss", "-tan", f"dport = :{port}"], directory)
+        rows = table("ss", "State", output_of(["ss", "-tan", f"dport = :{port}"], directory))
         states: Mapping[str, int] = Counter(row.split()[0] for row in rows[1:])
         source = "ss"
     except ToolError as error:
@@ -46,7 +46,7 @@ def _ss(directory: Path, port: int) -> View:
 def _netstat(directory: Path, port: int) -> View:
     command = f"netstat -an | grep -c '[.:]{port} *ESTABLISHED'"
     try:
-        rows = output_of(["netstat", "-an"], directory)
+        rows = table("netstat", "Proto", output_of(["netstat", "-an"], directory))
     except ToolError as error:
         return _established_by_psutil(command, error, "netstat_established", port)
     count = sum(_to_port(row.split(), port) for row in rows)

@@ -75,9 +75,20 @@ def _wait(pid: int, command: Sequence[str], timeout_s: float) -> None:
 def lsof(arguments: Sequence[str], directory: Path) -> list[str]:
     """Return the rows of `lsof arguments`, its header first; none where nothing matches."""
     rows = output_of(["lsof", *arguments], directory)
-    if rows and not rows[0].startswith("COMMAND"):
-        raise ToolError(f"lsof printed something else than its table: {rows[0][:40]!r}")
-    return rows
+    return table("lsof", "COMMAND", rows) if rows else rows
+
+
+def table(tool: str, header: str, rows: list[str]) -> list[str]:
+    """Return the rows from that which begins with `header`.
+
+    Raises:
+        ToolError: there is none, the tool printed something else.
+    """
+    starts = [at for at, row in enumerate(rows) if row.startswith(header)]
+    if not starts:
+        said = repr(rows[0][:40]) if rows else "nothing"
+        raise ToolError(f"{tool} printed something else than its table: {said}")
+    return [row for row in rows[starts[0] :] if row.strip()]
 
 
 def open_files(run: Run, directory: Path, pattern: str) -> list[View]:
@@ -110,10 +121,17 @@ def _proc(pid: int, directory: Path) -> list[View]:
     if not Path(folder).is_dir():
         return []
     try:
-        count, source = len(output_of(["ls", folder], directory)), "ls"
+        count, source = _numbered(output_of(["ls", folder], directory)), "ls"
     except ToolError as error:
         count, source = sum(1 for _ in fds.targets()), f"{error}: counted without it"
     return [_count(f"ls {folder} | wc -l", source, "proc_fds", count)]
+
+
+def _numbered(rows: Sequence[str]) -> int:
+    """Return how many rows there are: numbers all, of which this process has some."""
+    if not rows or not all(row.isdecimal() for row in rows):
+        raise ToolError("ls printed something else than descriptors")
+    return len(rows)
 
 
 def _count(command: str, source: str, name: str, count: int) -> View:

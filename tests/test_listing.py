@@ -87,6 +87,16 @@ def test_a_tool_that_cannot_be_run_is_told(own, tmp_path, tool):
     assert open_files(own, tmp_path, "x")[0].source.startswith("lsof could not be run: No such")
 
 
+@pytest.mark.parametrize("script", ["printf '\\n \\n'", "echo x; echo y", "exit 3"])
+def test_rubbish_of_the_others_is_not_counted_either(script, own, tmp_path, tool):
+    """Each view says who answered in the tool's place."""
+    for name in ("ss", "netstat", "ls"):
+        tool(name, script)
+    views = [*open_files(own, tmp_path, "x"), *connections.views(own, tmp_path, 80)]
+    told = [view.source for view in views if "printed something else than" in view.source]
+    assert [source.split()[0] for source in told] == ["ls", "ss", "netstat"]
+
+
 def has_ended(pid):
     """Tell whether a process is gone, or only waits to be collected by the system's first."""
     try:
