@@ -40,7 +40,7 @@ def end_session(leader: int) -> None:
     import psutil
 
     pids: list[int] = []
-    with suppress(OSError):  # no descriptor is left to list them with, or no /proc
+    with suppress(OSError, IndexError):  # no descriptor is left to list them with, or no /proc
         pids = psutil.pids()
     for pid in pids:
         with suppress(OSError):
