@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from harness.tracker import Tracker
+from harness.tracking import survey
 
 HERE = __file__
 
@@ -448,3 +449,16 @@ def test_an_object_without_weak_references_is_left_alone(tracker):
     """A transport made of slots only works as without the tracker."""
     transport = asyncio.BaseTransport({"peername": "here"})
     assert transport.get_extra_info("peername") == "here"
+
+
+def test_a_file_that_is_closed_while_it_is_looked_at_is_left_out():
+    """Threads of the program run on meanwhile."""
+
+    class Closing(io.FileIO):
+        def fileno(self):
+            self.close()
+            return super().fileno()
+
+    with Closing(HERE) as closing:
+        number = io.FileIO.fileno(closing)
+        assert number not in survey._file_objects()
