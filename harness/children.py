@@ -35,6 +35,19 @@ def run_child(module: str, orders: Mapping[str, object], timeout_s: float) -> in
         child.wait()
 
 
+def end_session(leader: int) -> None:
+    """End whatever is left in the session that process `leader` began, also in other groups."""
+    import psutil
+
+    pids: list[int] = []
+    with suppress(OSError, IndexError):  # no descriptor is left to list them with, or no /proc
+        pids = psutil.pids()
+    for pid in pids:
+        with suppress(OSError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)
+
+
 def ending(status: int) -> str:
     """Say in words how a process ended, from its exit status (negative: a signal's number)."""
     if status < 0:

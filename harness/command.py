@@ -24,7 +24,7 @@ def run(program: str, work: Callable[[], int]) -> int:
     try:
         status = work()
     except UsageError as error:
-        return refuse(program, str(error))
+        return _written(refuse(program, str(error)))
     except (stops.Stopped, OSError, RuntimeError) as error:
         ended_with = _status_of(error)
         if ended_with is None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 
+from .children import end_session
 from .cli import COMMON, EXHAUSTED, Options
 from .command import DONE, USAGE
 from .errors import UsageError
@@ -17,7 +18,7 @@ from .model import Lab, Run, Variant
 from .progress import Show, show_for
 from .stops import Stopped
 from .table import as_objects, cells, render
-from .terminal import Terminal
+from .terminal import Terminal, write
 from .workdir import sweep
 
 GRACE_S = 3.0
@@ -79,13 +80,17 @@ class Child:
             self._process.send_signal(signal.SIGTERM)
 
     def finish(self) -> int:
-        """Wait until the child has ended, by force if need be; return its exit status."""
+        """Wait until the child has ended, by force if need be; return its exit status.
+
+        What it left is ended and removed.
+        """
         with self._process:
             try:
                 self._process.wait(GRACE_S)
             except subprocess.TimeoutExpired:
                 self._process.kill()
             self._process.wait()
+            end_session(self._process.pid)  # it was killed, maybe, and what it ran holds its output
             for thread in self._threads:
                 thread.join()
         sweep(self._process.pid)
@@ -194,7 +199,8 @@ def _conclude(lab: Lab, options: Options, children: Mapping[Variant, Child]) -> 
 def _print(lab: Lab, options: Options, leaky: Run, fixed: Run) -> None:
     if options.as_json:
         rows = as_objects(cells(lab.rows, leaky, fixed))
-        sys.stdout.write(json.dumps({"event": "comparison", "lab": lab.name, "rows": rows}) + "\n")
+        document = {"event": "comparison", "lab": lab.name, "rows": rows}
+        write(sys.stdout, json.dumps(document) + "\n")
         return
     terminal = Terminal(sys.stdout)
     if options.style not in ("json", "html"):

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from .listing import ToolError, lsof, output_of
+from .listing import ToolError, lsof, output_of, table
 from .model import Run, View
 from .probes import sockets
 
@@ -23,8 +23,7 @@ def _lsof(run: Run, directory: Path, port: int) -> View:
     try:
         rows = lsof(arguments, directory)
     except ToolError as error:
-        count = sockets.clients_by_psutil(port).get("ESTABLISHED", 0)
-        return View(command, f"{error}: from psutil", (str(count),), {"lsof_clients": count})
+        return _established_by_psutil(command, error, "lsof_clients", port)
     clients = sum("->" in row and f":{port} " in row.partition("->")[2] for row in rows)
     both = f"{clients}  (client ends, of {len(rows) - bool(rows)} rows for both ends)"
     return View(command, "lsof", (both,), {"lsof_clients": clients})
@@ -33,26 +32,43 @@ def _lsof(run: Run, directory: Path, port: int) -> View:
 def _ss(directory: Path, port: int) -> View:
     command = f"ss -tan 'dport = :{port}' | awk '{{print $1}}' | sort | uniq -c"
     try:
-        rows = output_of(["ss", "-tan", f"dport = :{port}"], directory)
+        rows = table("ss", "State", output_of(["ss", "-tan", f"dport = :{port}"], directory))
         states: Mapping[str, int] = Counter(row.split()[0] for row in rows[1:])
         source = "ss"
     except ToolError as error:
-        states, source = sockets.clients_by_psutil(port), f"{error}: from psutil"
+        known, source = _by_psutil(error, port)
+        if known is None:
+            return View(command, source, ("n/a",), {})
+        states = known
     return View(command, source, tuple(_counted(states)), {})
 
 
 def _netstat(directory: Path, port: int) -> View:
     command = f"netstat -an | grep -c '[.:]{port} *ESTABLISHED'"
     try:
-        rows = output_of(["netstat", "-an"], directory)
-        source = "netstat"
-        count = sum(_to_port(row.split(), port) for row in rows)
+        rows = table("netstat", "Proto", output_of(["netstat", "-an"], directory))
     except ToolError as error:
-        count, source = (
-            sockets.clients_by_psutil(port).get("ESTABLISHED", 0),
-            f"{error}: from psutil",
-        )
-    return View(command, source, (str(count),), {"netstat_established": count})
+        return _established_by_psutil(command, error, "netstat_established", port)
+    count = sum(_to_port(row.split(), port) for row in rows)
+    return View(command, "netstat", (str(count),), {"netstat_established": count})
+
+
+def _by_psutil(error: ToolError, port: int) -> tuple[Mapping[str, int] | None, str]:
+    """Return what psutil counts in a tool's place, `None` where it cannot; and who answered."""
+    import psutil
+
+    try:
+        return sockets.clients_by_psutil(port), f"{error}: from psutil"
+    except (psutil.Error, OSError):
+        return None, f"{error}, and psutil cannot tell"
+
+
+def _established_by_psutil(command: str, error: ToolError, name: str, port: int) -> View:
+    states, source = _by_psutil(error, port)
+    if states is None:
+        return View(command, source, ("n/a",), {})
+    count = states.get("ESTABLISHED", 0)
+    return View(command, source, (str(count),), {name: count})
 
 
 def _to_port(fields: Sequence[str], port: int) -> bool:

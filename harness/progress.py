@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from .cli import Options
 from .console import end_lines, event_lines, is_stand_in, readings
 from .model import Ended, Event, Lab, Sampled, Started, Variant
-from .terminal import GREEN, YELLOW, Terminal, carried
+from .terminal import GREEN, YELLOW, Terminal, carried, write
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn, TaskID
@@ -48,8 +48,7 @@ class PassedOn:
 
     def __call__(self, variant: Variant, text: str, events: Sequence[Event]) -> None:
         """Write `text` as it is; each line names its variant."""
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        write(sys.stdout, text)
 
 
 class Plain:

@@ -2,7 +2,9 @@
 
 import asyncio
 import errno
+import logging
 import socket
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -102,7 +104,11 @@ class DebugServer:
         from aiohttp import web
 
         runner = web.AppRunner(
-            self._application, access_log=None, shutdown_timeout=0.5, max_line_size=4096
+            self._application,
+            access_log=None,
+            logger=_logger(),
+            shutdown_timeout=0.5,
+            max_line_size=4096,
         )
         await runner.setup()
         self._ready.set()
@@ -170,6 +176,30 @@ class DebugServer:
                 self._busy.discard(transport)
 
         return mark
+
+
+class _Briefly(logging.Handler):
+    """Tells of a page that failed, in a line; of bytes that are no request, nothing.
+
+    Whoever reaches the port can send those, and the lab's output is not theirs.
+    """
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write what was raised, unless the one who asked was to blame."""
+        from aiohttp.http_exceptions import HttpProcessingError
+
+        error = record.exc_info and record.exc_info[1]
+        if error and not isinstance(error, HttpProcessingError):
+            sys.stderr.write(
+                f"a page of the debug server failed: {type(error).__name__}: {error}\n"
+            )
+
+
+def _logger() -> logging.Logger:
+    """Return the server's own logger, apart from those of the program."""
+    made = logging.Logger(NAME)
+    made.addHandler(_Briefly())
+    return made
 
 
 def _set(waiting: "asyncio.Future[None]") -> None:

@@ -1,7 +1,10 @@
 """Writing to a person's terminal, a pipe or a file, whatever characters it can carry."""
 
+import errno
 import os
 from typing import TextIO
+
+from .errors import UsageError
 
 IN_ASCII = {
     "⚠️  ": "[!] ",
@@ -15,6 +18,7 @@ IN_ASCII = {
     "…": "...",
     "·": "-",
 }
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 GREEN, YELLOW = "32", "33"
 
 
@@ -27,6 +31,23 @@ def carried(text: str, encoding: str | None) -> str:
         for mark, plain in IN_ASCII.items():
             text = text.replace(mark, plain)
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def write(stream: TextIO, text: str) -> None:
+    """Write `text` at once.
+
+    Raises:
+        UsageError: the file that it goes to takes no more.
+    """
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UsageError(
+            f"cannot write the output: {error.strerror}; send it to where there is room"
+        ) from error
 
 
 class Terminal:
@@ -44,5 +65,4 @@ class Terminal:
         text = carried(text, self._stream.encoding)
         if colour and self._in_colour:
             text = f"\x1b[{colour}m{text}\x1b[0m"
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        write(self._stream, text + "\n")

@@ -3,14 +3,17 @@
 import os
 import shutil
 import time
+from unittest.mock import Mock
 
+import psutil
 import pytest
 from canned import run
 
-from harness import listing
+from harness import connections, listing
 from harness.limits import limited
 from harness.listing import ToolError, open_files, output_of
 from harness.probes import fds
+from harness.stops import Stopped
 
 
 @pytest.fixture
@@ -84,15 +87,51 @@ def test_a_tool_that_cannot_be_run_is_told(own, tmp_path, tool):
     assert open_files(own, tmp_path, "x")[0].source.startswith("lsof could not be run: No such")
 
 
-def test_a_tool_that_hangs_is_ended(tmp_path, tool):
-    """lsof does on a dead network share; its process is gone afterwards."""
-    tool("lsof", f"echo $$ > {tmp_path}/pid; exec sleep 60")
+@pytest.mark.parametrize("script", ["printf '\\n \\n'", "echo x; echo y", "exit 3"])
+def test_rubbish_of_the_others_is_not_counted_either(script, own, tmp_path, tool):
+    """Each view says who answered in the tool's place."""
+    for name in ("ss", "netstat", "ls"):
+        tool(name, script)
+    views = [*open_files(own, tmp_path, "x"), *connections.views(own, tmp_path, 80)]
+    told = [view.source for view in views if "printed something else than" in view.source]
+    assert [source.split()[0] for source in told] == ["ls", "ss", "netstat"]
+
+
+def has_ended(pid):
+    """Tell whether a process is gone, or only waits to be collected by the system's first."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.fixture
+def hanging(tmp_path, tool):
+    """An lsof that hangs, with a child of its own; returns the numbers of both when asked."""
+    tool("lsof", f"sleep 60 & echo $$ $! > {tmp_path}/pids; wait")
+    return lambda: [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+
+
+def test_a_tool_that_hangs_is_ended(tmp_path, hanging):
+    """lsof does on a dead network share; its processes are gone afterwards."""
     began_s = time.monotonic()
     with pytest.raises(ToolError, match=r"lsof did not answer within 0\.5 s"):
         output_of(["lsof"], tmp_path, timeout_s=0.5)
     assert time.monotonic() - began_s < 10
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert all(has_ended(pid) for pid in hanging())
+
+
+def test_a_tool_that_hangs_ends_with_the_run(tmp_path, hanging, monkeypatch):
+    """A signal raises in the middle of the waiting."""
+
+    def stop(_pause_s):
+        if (tmp_path / "pids").exists() and len(hanging()) == 2:
+            raise Stopped(15)
+
+    monkeypatch.setattr(time, "sleep", stop)
+    with pytest.raises(Stopped):
+        output_of(["lsof"], tmp_path)
+    assert all(has_ended(pid) for pid in hanging())
 
 
 def test_a_listing_needs_one_descriptor_to_read_its_answer(tmp_path, tool):
@@ -116,3 +155,19 @@ def test_nothing_found_is_no_error(tmp_path, tool):
     """lsof exits with 1 and prints nothing then."""
     tool("lsof", "exit 1")
     assert listing.lsof(["-p", "1"], tmp_path) == []
+
+
+def test_without_proc_no_tool_is_believed(own, tmp_path, monkeypatch, tool):
+    """There lsof and netstat find nothing and call that no error: the count is not theirs."""
+    tool("lsof", "exit 1")
+    tool("netstat", "echo Active Internet connections")
+    monkeypatch.setattr(listing, "has_proc", lambda: False)
+    monkeypatch.setattr("psutil.Process", Mock(side_effect=psutil.NoSuchProcess(1)))
+    views = [open_files(own, tmp_path, "x")[0], *connections.views(own, tmp_path, 80)]
+    assert [view.source for view in views if view.source != "ss"] == [
+        "lsof shows nothing without /proc: descriptors counted from fstat",
+        "lsof shows nothing without /proc, and psutil cannot tell",
+        "netstat shows nothing without /proc, and psutil cannot tell",
+    ]
+    assert figures(views)["lsof_rows"] == fds.count()
+    assert not {"lsof_clients", "netstat_established"} & {*figures(views)}

@@ -69,6 +69,26 @@ def test_each_connection_carries_one_request():
         wait_for(lambda: made.connections() == 0)
 
 
+def test_what_is_no_request_is_refused_without_a_word(capfd, caplog):
+    """Whoever reaches the port can send bytes; the lab's output is not theirs."""
+    with serving() as made:
+        for rubbish in (b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\x02\r\n\r\n"):
+            assert ask(made.port, rubbish).split()[1] == b"400"
+    assert capfd.readouterr() == ("", "")
+    assert caplog.records == []
+
+
+def test_a_page_that_fails_is_told_in_one_line(capfd):
+    """A traceback in the middle of a lab's figures helps nobody."""
+
+    async def failing(_request):
+        raise KeyError("no such room")
+
+    with serving(failing) as made:
+        assert ask(made.port).startswith(b"HTTP/1.1 500")
+    assert capfd.readouterr().err == "a page of the debug server failed: KeyError: 'no such room'\n"
+
+
 def test_it_takes_five_descriptors_and_gives_all_back():
     """An event loop's three, the listening socket and the reserve: the guide's 8 less stdio."""
     with serving():

@@ -467,3 +467,16 @@ def test_the_owners_of_all_connections_are_found_in_one_look_at_the_heap(tmp_pat
         connections.clear()
         gc.collect()  # a connection and its cache of statements are a cycle
         assert listed[0].owner() is None
+
+
+def test_a_file_that_is_closed_while_it_is_looked_at_is_left_out():
+    """Threads of the program run on meanwhile."""
+
+    class Closing(io.FileIO):
+        def fileno(self):
+            self.close()
+            return super().fileno()
+
+    with Closing(HERE) as closing:
+        number = io.FileIO.fileno(closing)
+        assert number not in survey._file_objects()

@@ -8,6 +8,7 @@ import asyncio
 import gc
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from types import (
     AsyncGeneratorType,
     BuiltinFunctionType,
@@ -197,17 +198,18 @@ def _described(thing: object) -> str:
             return ""
         known = thing.get_extra_info
         return _connection(known("socket"), known("sockname"), known("peername"))
-    if isinstance(thing, socket.socket) and thing.fileno() >= 0:
-        return _connection(thing, *_ends(thing))
+    if isinstance(thing, socket.socket):
+        with suppress(OSError):  # closed, maybe by another thread just now
+            return _connection(thing, *_ends(thing))
     return ""
 
 
 def _ends(sock: socket.socket) -> tuple[object, object]:
+    own = sock.getsockname()
     try:
-        own: object = sock.getsockname()
         return own, sock.getpeername()
     except OSError:  # not connected: it listens, or is being set up
-        return sock.getsockname(), None
+        return own, None
 
 
 def _connection(sock: Any, own: object, peer: object) -> str:  # noqa: ANN401

@@ -1,6 +1,5 @@
 """How many descriptors a process has open, and what they are."""
 
-import errno
 import fcntl
 import os
 import resource
@@ -76,16 +75,12 @@ def files() -> int | None:
 def numbers(proc: str = "/proc") -> list[int]:
     """Return the numbers of this process's open descriptors; the listing's own may be among them.
 
-    When no descriptor is left for the listing itself, every number below the limit is returned.
-
-    Raises:
-        OSError: the folder cannot be listed for another reason.
+    Where the folder cannot be listed (no descriptor is left for that, /proc is not mounted or not
+    ours to read) every number below the limit is returned.
     """
     try:
         return sorted(int(name) for name in os.listdir(folder(proc)))
-    except OSError as error:
-        if error.errno not in (errno.EMFILE, errno.ENFILE):
-            raise
+    except OSError:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return list(range(min(soft, MOST_SCANNED)))
 

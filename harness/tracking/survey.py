@@ -4,6 +4,7 @@ import gc
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -211,5 +212,9 @@ def _unseen(free: Listing, baseline: Mapping[int, Identity]) -> Iterator[Entry]:
 
 def _file_objects() -> dict[int, "ref[Any]"]:
     """Return the raw file objects by descriptor: some are made without `open`."""
-    files = [each for each in gc.get_objects() if isinstance(each, io.FileIO) and not each.closed]
-    return {file.fileno(): ref(file) for file in files}
+    found = {}
+    for each in gc.get_objects():
+        if isinstance(each, io.FileIO):
+            with suppress(ValueError):  # closed, maybe by another thread just now
+                found[each.fileno()] = ref(each)
+    return found

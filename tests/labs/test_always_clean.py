@@ -1,6 +1,7 @@
 """Whatever ends a run, no directory, process or port of it is left."""
 
 import json
+import queue
 import signal
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import psutil
 import pytest
 from running import ROOT, becomes_free, ports_in
 
+from harness import compare
+from harness.model import Variant
 from harness.probes import fds
+from labs.file_leak import LAB
 
 QUICK = "--report-every=0.1", "--rate=100", "--port=0"
 TOGETHER = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
@@ -97,6 +101,35 @@ def test_a_signal_while_it_starts_leaves_nothing_either(variant, delay_s, place)
     check(place, run.out)
 
 
+SLOW = """
+import os, sys
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "harness":
+            os.write(1, b"loading\\n")
+            while True:
+                pass
+sys.meta_path.insert(0, Slow())
+"""
+
+
+def test_ctrl_c_while_it_is_loaded_shows_no_traceback(place, tmp_path):
+    """A disk that is slow to give the libraries makes that a long time."""
+    (tmp_path / "sitecustomize.py").write_text(SLOW, encoding="utf-8")
+    started = place.start(*QUICK, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    started.see("loading")
+    started.process.send_signal(signal.SIGINT)
+    run = started.end()
+    assert (run.status, run.err) == (-signal.SIGINT, "")
+
+
+def test_importing_the_labs_takes_no_signal():
+    """Only their own command line does."""
+    code = "import signal, labs; print(signal.getsignal(signal.SIGINT).__name__)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "default_int_handler\n"
+
+
 def test_after_running_out_of_descriptors_nothing_is_left(place):
     """The end that the operating system makes is an end like any other."""
     run = place.run("--leaky", "--ulimit=100", "--duration=5", *QUICK)
@@ -158,6 +191,19 @@ def test_a_killed_child_does_not_hang_the_comparison(place):
     assert "] Open FDs: 8  |  Files opened: 200" in run.out
     assert "| Open File Descriptors" in run.out
     check(place, run.out)
+
+
+def test_what_a_killed_child_had_started_ends_too(place, monkeypatch):
+    """It hung, was killed, and could not end the tool that it waited for."""
+    monkeypatch.setenv("TMPDIR", str(place.tmp))
+    monkeypatch.setattr(compare, "GRACE_S", 0.0)
+    lines: compare.Lines = queue.Queue()
+    hangs = ["bash", "-c", "set -m; sleep 300 & echo begun; wait"]
+    child = compare.Child(hangs, Variant.LEAKY, LAB, lines)
+    assert lines.get(timeout=30) == (Variant.LEAKY, "begun\n")
+    assert len(place.alive()) == 2
+    assert child.finish() == -signal.SIGKILL
+    assert place.leftovers() == []
 
 
 def is_leaky(process):

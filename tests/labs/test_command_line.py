@@ -6,6 +6,7 @@ import resource
 import socket
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 from running import ROOT, Place
@@ -152,6 +153,26 @@ def test_a_closed_stdout_is_told(place):
     done = run_plain(["bash", "-c", f"{command} >&-"], place.environment())
     assert done.returncode == 2
     assert "standard output is closed" in done.stderr
+
+
+@pytest.mark.parametrize("style", ["--json", "--format=github", "--format=html"])
+def test_an_output_without_room_is_told(style, place):
+    """A comparison whose figures nobody can get ends in one line."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            place.command("--duration=0.3", "--report-every=0.1", "--port=0", style),
+            cwd=ROOT,
+            env=place.environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        "labs.file_leak: error: cannot write the output: No space left on device; "
+    )
+    assert "Traceback" not in done.stderr
 
 
 def test_help_shows_an_example_of_every_option(place):

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from harness.pprof import await_chain
 from harness.pprof.goroutines import Numbers, Snapshot, profile
 from tests.pprof import programs
 from tests.pprof.programs import find, functions, loop_thread, snapshot, wait_until
@@ -233,3 +234,14 @@ def test_numbers_last_as_long_as_the_task() -> None:
         second = {each.name: each.number for each in Snapshot(numbers).goroutines()}
     assert first["probed"] == second["probed"]
     assert second["later"] not in first.values()
+
+
+def test_a_socket_that_is_closed_while_it_is_looked_at_is_left_out():
+    """Threads of the program run on meanwhile."""
+
+    class Closing(socket.socket):
+        def getsockname(self):
+            self.close()
+            return super().getsockname()
+
+    assert await_chain._described(Closing()) == ""

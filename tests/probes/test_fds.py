@@ -139,6 +139,13 @@ def test_what_is_open_is_told_with_no_descriptor_left(tmp_path):
         assert dict(fds.targets())[file.fileno()] == str(path)
 
 
+def test_what_is_open_is_told_where_it_cannot_be_listed(tmp_path, monkeypatch):
+    """In a container without /proc there is no /dev/fd either: it leads there."""
+    monkeypatch.setattr(fds, "folder", lambda _: str(tmp_path / "missing"))
+    with (tmp_path / "door.txt").open("w") as file:
+        assert dict(fds.targets())[file.fileno()] == str(tmp_path / "door.txt")
+
+
 @pytest.mark.parametrize(
     ("target", "place"),
     [
