@@ -45,7 +45,8 @@ class DebugServer:
 
     The accept loop is ours, because asyncio's own pauses for a second at EMFILE: here the reserve
     is given up for the connection and taken back as it closes. What the server opens, it opens
-    within `unwatched()`.
+    within `unwatched()`. Whoever counts descriptors holds `counted`: while it is held, none of the
+    server's own is open that `connections` does not know.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class DebugServer:
         self._reserve = reserve
         self._application = application
         self._unwatched = unwatched
+        self.counted = threading.Lock()
         self._connections: dict[Connection, asyncio.Transport | None] = {}
         self._serving: asyncio.Task[None] | None = None
         self._busy: set[asyncio.BaseTransport] = set()
@@ -86,9 +88,10 @@ class DebugServer:
 
     def closed(self, connection: Connection, descriptor: int) -> None:
         """Forget `connection`; close its descriptor, or keep it as the reserve."""
-        self._connections.pop(connection, None)
-        if not self._reserve.take_over(descriptor, self._listener.fileno()):
-            socket.close(descriptor)
+        with self.counted:
+            self._connections.pop(connection, None)
+            if not self._reserve.take_over(descriptor, self._listener.fileno()):
+                socket.close(descriptor)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -129,13 +132,15 @@ class DebugServer:
             self.loop.remove_reader(self._listener)
 
     async def _admit(self, runner: "web.AppRunner") -> None:
-        accepted = self._accept()
+        self._make_room()
+        with self.counted:
+            accepted = self._accept()
+            if accepted:
+                connection = Connection(accepted, self)
+                self._connections[connection] = None
         if accepted is None:
             await asyncio.sleep(RETRY_S)
             return
-        self._make_room()
-        connection = Connection(accepted, self)
-        self._connections[connection] = None
         assert runner.server is not None
         transport, _ = await self.loop.connect_accepted_socket(runner.server, connection)
         self._connections[connection] = transport

@@ -220,9 +220,9 @@ def _is_observer(thread_name: str) -> bool:
 
 def _open_fds(server: DebugServer | None, live: Live) -> int | None:
     """Count the open descriptors without those of the debug server's connections and readers."""
-    with live.measuring:
+    with live.measuring, server.counted if server else nullcontext():
         counted = fds.count()
-    observing = server.connections() if server else 0
+        observing = server.connections() if server else 0
     return None if counted is None else counted - observing
 
 

@@ -13,7 +13,7 @@ from leaky import file_leak, generator_peek
 QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
 
 
-def page(started, path: str, settled: str = "AFTER 0.6") -> str:
+def page(started, path: str, settled: str = "Files opened: 30") -> str:
     """Return a page of the debug server of a run that holds, once it has printed `settled`."""
     started.see(settled)
     (port,) = ports_in(started.see(r"(?s).*localhost:\d+")[0])
@@ -25,7 +25,7 @@ def page(started, path: str, settled: str = "AFTER 0.6") -> str:
 def test_the_index_lists_what_is_open_by_origin_and_holder(variant, place):
     """The leaky run's 30 files are one row with their line and their list; the fixed has none."""
     started = place.start(f"--{variant}", *QUICK)
-    index = page(started, "", "held by" if variant == "leaky" else "AFTER 0.6")
+    index = page(started, "", "held by" if variant == "leaky" else "Files opened: 30")
     started.process.terminate()
     started.end()
     row = (
