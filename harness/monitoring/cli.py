@@ -15,11 +15,13 @@ from harness.workdir import workdir
 
 from . import configuration, prometheus
 from .prometheus import Alerts
-from .runs import REPORT_S, Runs, begun, free_port, options_of
+from .runs import Runs, begun, free_port, options_of
 
 PROGRAM = "python -m harness monitor"
 SPEED = 30.0
 LOOK_EVERY_S = 0.25
+REPORT_S = 1.0
+"""The longest time between two reports: the live page is watched, too."""
 COLOURS = {"pending": None, "firing": YELLOW, "resolved": GREEN}
 DESCRIPTION = """\
 Run both variants of a lab under Prometheus, on free ports, until Ctrl-C: it asks each for its
@@ -79,8 +81,7 @@ def main(argv: Sequence[str]) -> int:
 def _main(argv: Sequence[str]) -> int:
     given = parser().parse_args(argv)
     program, lab = prometheus.find(), lab_in(given.module)
-    report_s = min(REPORT_S, configuration.SCRAPE_S / given.speed)
-    options = options_of(lab, given.module, given.options, report_s)
+    options = options_of(lab, given.module, given.options, report_every_s(given.speed))
     terminal = Terminal(sys.stdout)
     with workdir() as folder, begun(lab, given.module, options) as runs:
         config = configuration.write(folder, runs.ports(), given.speed)
@@ -89,6 +90,11 @@ def _main(argv: Sequence[str]) -> int:
                 terminal.line(line)
             follow(runs, url, terminal, given.until_firing)
     return command.FOUND
+
+
+def report_every_s(speed: float) -> float:
+    """Return how often the runs report: what is scraped is their last report."""
+    return min(REPORT_S, configuration.scrape_s(speed))
 
 
 def lab_in(module: str | None) -> Lab:

@@ -9,8 +9,6 @@ from harness.model import Variant
 
 FOLDER = Path(__file__).parent
 CONFIG, RULES = "prometheus.yml", "alerts.yml"
-SCRAPE_S = 15
-"""The packaged interval between two scrapes."""
 
 LEAST_MS = 500
 """A scrape fails that takes longer than the time until the next, also on a busy machine."""
@@ -44,7 +42,15 @@ def sped_up(text: str, speed: float) -> str:
     None that is shorter than `LEAST_MS` comes out.
     """
 
-    def divided(duration: re.Match[str]) -> str:
-        return f"{max(LEAST_MS, round(int(duration[1]) * _UNIT_MS[duration[2]] / speed))}ms"
+    return _DURATION.sub(lambda found: f"{_divided_ms(found, speed)}ms", text)
 
-    return _DURATION.sub(divided, text)
+
+def scrape_s(speed: float) -> float:
+    """Return the time between two scrapes, divided by `speed`."""
+    found = re.search(rf"scrape_interval: {_DURATION.pattern}", packaged(CONFIG))
+    assert found is not None
+    return _divided_ms(found, speed) / 1000
+
+
+def _divided_ms(duration: re.Match[str], speed: float) -> int:
+    return max(LEAST_MS, round(int(duration[1]) * _UNIT_MS[duration[2]] / speed))

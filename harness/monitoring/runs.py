@@ -11,9 +11,6 @@ from harness.compare import PAIR, Child, Lines
 from harness.errors import UsageError
 from harness.model import Lab, Run, Variant
 
-REPORT_S = 1.0
-"""The longest time between two reports: figures that are scraped are those of the last one."""
-
 
 class Runs:
     """The runs as they report; `ended` are those that are over."""

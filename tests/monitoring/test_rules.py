@@ -10,7 +10,15 @@ import pytest
 from running import ROOT
 
 from harness.model import Variant
-from harness.monitoring.configuration import CONFIG, FOLDER, RULES, packaged, sped_up, write
+from harness.monitoring.configuration import (
+    CONFIG,
+    FOLDER,
+    RULES,
+    packaged,
+    scrape_s,
+    sped_up,
+    write,
+)
 
 RULES_TEST = "alerts_test.yml"
 
@@ -82,6 +90,12 @@ def test_every_duration_is_divided(tmp_path: Path) -> None:
     assert sped_up(text, 30) == (
         "for: 10000ms\nexpr: predict_linear(x[360000ms], 12 * 3600) > 500 and x offset 500ms"
     )
+
+
+@pytest.mark.parametrize(("speed", "every_s"), [(1, 15), (10, 1.5), (1000, 0.5)])
+def test_no_scrape_is_due_before_a_busy_machine_can_answer(speed: float, every_s: float) -> None:
+    """However fast the alerts' times pass."""
+    assert scrape_s(speed) == every_s
 
 
 def test_the_rules_in_the_documents_are_the_packaged_ones() -> None:

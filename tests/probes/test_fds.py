@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -32,6 +33,26 @@ def test_every_opened_file_counts_until_it_is_closed(tmp_path):
     for file in files:
         file.close()
     assert fds.count() == before
+
+
+def test_files_are_counted_apart_from_sockets_pipes_and_devices(tmp_path):
+    """Also where their numbers leave gaps, and with no descriptor left to list them through."""
+    before = fds.files()
+    files = [(tmp_path / str(n)).open("w") for n in range(5)]
+    others = [socket.socket(), *(os.fdopen(end) for end in os.pipe())]
+    others.append(Path(os.devnull).open())  # noqa: SIM115 - it is closed below
+    files.pop(1).close()
+    with limited(max(each.fileno() for each in files + others) + 2):
+        taken = []
+        with pytest.raises(OSError, match="Too many open files"):
+            while True:
+                taken.append(os.dup(others[0].fileno()))
+        assert fds.files() == before + 4
+        for number in taken:
+            os.close(number)
+    for each in files + others:
+        each.close()
+    assert fds.files() == before
 
 
 def test_the_count_is_that_of_the_system_itself(child):
