@@ -106,13 +106,12 @@ def from_subject(path: str, subject: ModuleType) -> str:
 def own_parts(path: str, subject: ModuleType) -> list[str]:
     """Return the parts of a path from the first that names what `subject` defines, or none.
 
-    A function of its file that runs or waits, in a thread or a generator, is such a part too.
+    Where nothing does, a function of its file that waits in a generator or runs in a thread is it.
     """
     parts = path.split(ARROW)
     names, in_file = _defined_in(subject), f" at {_file(subject)}:"
-    own = [
-        at for at, part in enumerate(parts) if part.partition(".")[0] in names or in_file in part
-    ]
+    named = [at for at, part in enumerate(parts) if part.partition(".")[0] in names]
+    own = named or [at for at, part in enumerate(parts) if in_file in part]
     return parts[own[0] :] if own else []
 
 

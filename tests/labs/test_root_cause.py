@@ -8,7 +8,7 @@ from running import ports_in
 
 from harness.evidence import Evidence
 from harness.tracker import Tracker
-from leaky import generator_peek
+from leaky import file_leak, generator_peek
 
 QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
 
@@ -66,3 +66,16 @@ def test_a_holders_path_begins_at_a_generator_of_the_subject(tmp_path):
         opened, held_by = Evidence(tracker, generator_peek, nullcontext).lines()
     assert opened.endswith(f"in rows: {len(kept)} files")
     assert held_by.startswith("held by generator rows() at ")
+
+
+def test_a_holders_path_does_not_begin_at_a_call_that_comes_and_goes(tmp_path):
+    """When descriptors run out, the call that failed refers to the holder too; it does not hold."""
+    with Tracker() as tracker:
+        aggregator = file_leak.LogAggregator(tmp_path)
+        aggregator.store(1, "record")
+        try:
+            aggregator.store(2, "\ud800")
+        except UnicodeEncodeError:
+            del aggregator  # now only the traceback leads to it
+            _, held_by = Evidence(tracker, file_leak, nullcontext).lines()
+    assert held_by.startswith("held by LogAggregator._recent ")
