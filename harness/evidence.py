@@ -106,17 +106,16 @@ def from_subject(path: str, subject: ModuleType) -> str:
 def own_parts(path: str, subject: ModuleType) -> list[str]:
     """Return the parts of a path from the first that is the subject's, or none.
 
-    That is what its module itself holds, something that it defines, or a function of its file that
-    runs or waits, in a thread or a generator.
+    That is what its module itself holds, or something that it defines; where there is neither, a
+    function of its file that waits in a generator or runs in a thread.
     """
     within = path.removeprefix(f"{subject.__name__}.")
     parts = within.split(ARROW)
     if within != path:
         return parts
     names, in_file = _defined_in(subject), f" at {_file(subject)}:"
-    own = [
-        at for at, part in enumerate(parts) if part.partition(".")[0] in names or in_file in part
-    ]
+    named = [at for at, part in enumerate(parts) if part.partition(".")[0] in names]
+    own = named or [at for at, part in enumerate(parts) if in_file in part]
     return parts[own[0] :] if own else []
 
 

@@ -80,3 +80,16 @@ PATHS = {
 def test_a_path_begins_with_the_subject(path):
     """How the run holds what it runs is left out; what the subject's own module holds is not."""
     assert from_subject(path, file_leak) == PATHS[path]
+
+
+def test_a_holders_path_does_not_begin_at_a_call_that_comes_and_goes(tmp_path):
+    """When descriptors run out, the call that failed refers to the holder too; it does not hold."""
+    with Tracker() as tracker:
+        aggregator = file_leak.LogAggregator(tmp_path)
+        aggregator.store(1, "record")
+        try:
+            aggregator.store(2, "\ud800")
+        except UnicodeEncodeError:
+            del aggregator  # now only the traceback leads to it
+            _, held_by = Evidence(tracker, file_leak, nullcontext).lines()
+    assert held_by.startswith("held by LogAggregator._recent ")
