@@ -79,10 +79,15 @@ def public_api(owner: object) -> dict[str, object]:
         if (not name.startswith("_") or name == "__init__") and is_own(owner, value)
     }
     return {
-        name: public_api(value) if inspect.isclass(value) else str(inspect.signature(value))
+        name: public_api(value) if inspect.isclass(value) else signature(value)
         for name, value in names.items()
         if callable(value)
     }
+
+
+def signature(function) -> str:
+    """Return a function's signature; the classes of its own module have no module in it."""
+    return str(inspect.signature(function)).replace(f"{function.__module__}.", "")
 
 
 def is_own(owner: object, value: object) -> bool:
