@@ -185,6 +185,7 @@ def check_once(name: str, known: progress.Progress, terminal: Terminal) -> int:
 
     path = mine.path_of(name)
     if not path.is_file():
+        catalogue.load(name)  # a library that it needs comes first
         raise UsageError(f"{path}: no such file; make it with: python -m labs start {name}")
     with working(terminal, f"Judging {path}"):
         judgement = judge(name, [path])[0]
