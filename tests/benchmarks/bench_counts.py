@@ -44,8 +44,8 @@ def ways(pid: int) -> dict[str, Work]:
     return {
         "harness": lambda: fds.count(pid),
         "psutil.num_fds": lambda: psutil.Process(pid).num_fds(),
-        "ls /proc/PID/fd | wc -l": command(f"ls /proc/{pid}/fd | wc -l"),
-        "lsof -p PID | wc -l": command(f"lsof -p {pid} | wc -l"),
+        "ls /proc/PID/fd, wc -l": command(f"ls /proc/{pid}/fd | wc -l"),
+        "lsof -p PID, wc -l": command(f"lsof -p {pid} | wc -l"),
     }
 
 
@@ -58,8 +58,8 @@ def counts(effort: Effort) -> Table:
         medians = {name: {**in_turn(ways(pid), effort)} for name, pid in pids.items()}
     for name, median_s in ours.items():
         medians[name]["harness"] = median_s
-    growth = Limit(ratio(ours, MANY, FEW), "15,000 against 8", 1.2, 1.5)
-    share = Limit(ratio(medians[FEW], "harness", "psutil.num_fds"), "of psutil at 8", 0.5, 0.5)
+    growth = Limit(ratio(ours, MANY, FEW), "× at 8", 1.2, 1.5)
+    share = Limit(ratio(medians[FEW], "harness", "psutil.num_fds"), "× psutil at 8", 0.1, 0.15)
     rows = [
         Row(
             [way, *(duration(each[way]) for each in medians.values())],
@@ -94,7 +94,7 @@ def listing(effort: Effort) -> Table:
             "lsof -p PID": command(f"lsof -p {os.getpid()}"),
         }
         medians = in_turn(works, effort)
-    rows = against(medians, ours, Limit(ratio(medians, ours, theirs), "of psutil", 0.5, 0.7))
+    rows = against(medians, ours, Limit(ratio(medians, ours, theirs), "× psutil", 0.5, 0.7))
     note = "All are regular files: psutil lists no others."
     return Table("A listing of 15,000 descriptors", ["", "median", "× harness"], rows, note)
 

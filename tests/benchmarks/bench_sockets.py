@@ -44,5 +44,5 @@ def tables(effort: Effort) -> list[Table]:
         }
         assert sockets.clients_by_state(port) == {"ESTABLISHED": CONNECTIONS}
         medians = in_turn(works, effort)
-    rows = against(medians, ours, Limit(ratio(medians, ours, theirs), "of psutil", 0.1, 0.15))
+    rows = against(medians, ours, Limit(ratio(medians, ours, theirs), "× psutil", 0.1, 0.15))
     return [Table("One count of 5,000 connections", ["", "median", "× harness"], rows)]

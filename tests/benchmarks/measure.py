@@ -63,11 +63,11 @@ class Limit:
     def text(self, short: bool) -> str:
         """Return what stands beside the row."""
         if self.figure is None:
-            return f"n/a: {self.of}"
+            return f"n/a {self.of}"
         if (bound := self.bound(short)) is None:
-            return f"{self.of} {self.figure:.3g}"
+            return f"{self.figure:.3g} {self.of}"
         mark = "✅" if self.is_met(short) else "❌"
-        return f"{mark} {self.of} {self.figure:.3g}, at most {bound:g}"
+        return f"{mark} {self.figure:.3g} {self.of} (at most {bound:g})"
 
 
 class Row(NamedTuple):
