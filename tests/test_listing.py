@@ -98,11 +98,16 @@ def test_rubbish_of_the_others_is_not_counted_either(script, own, tmp_path, tool
 
 
 def has_ended(pid):
-    """Tell whether a process is gone, or only waits to be collected by the system's first."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
+    """Tell whether a process that was killed is gone, or only waits to be collected."""
+    deadline_s = time.monotonic() + 10
+    while time.monotonic() < deadline_s:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.fixture
@@ -128,8 +133,8 @@ def test_a_tool_that_hangs_ends_with_the_run(tmp_path, hanging, monkeypatch):
         if (tmp_path / "pids").exists() and len(hanging()) == 2:
             raise Stopped(15)
 
-    monkeypatch.setattr(time, "sleep", stop)
-    with pytest.raises(Stopped):
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(time, "sleep", stop)
         output_of(["lsof"], tmp_path)
     assert all(has_ended(pid) for pid in hanging())
 
