@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from harness.model import Gauge, Run
 from harness.pprof.aside import aside
 from harness.pprof.guard import answer
+from harness.probes import fds
 
 if TYPE_CHECKING:
     from weakref import WeakSet
@@ -67,7 +68,7 @@ class RunCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield each figure once."""
         run = self._live.latest()
-        with self._live.measuring:
+        with fds.turn():
             found = {metric.name: metric for metric in self._process.collect()}
         found |= {metric.name: metric for metric in figures(run)} if run else {}
         yield from found.values()

@@ -77,16 +77,11 @@ class Stage:
         """Return how the gauges that every run has are read."""
         return {
             OPEN_FDS: self.setting.open_fds,
-            FILES: self.files,
+            FILES: fds.files,
             THREADS: partial(threads.count, _is_observer),
             TASKS: self.tasks,
             RSS_BYTES: memory.rss_bytes,
         }
-
-    def files(self) -> int | None:
-        """Count the regular files that are open, without those of a reader of `/metrics`."""
-        with self.live.measuring:
-            return fds.files()
 
     def survey(self) -> Mapping[str, int]:
         """Count what is open by directory; the reserve lends the descriptor that this takes."""
@@ -203,7 +198,7 @@ def _set_up(
     live = Live(lab, _beside(variant, port))
     if options.serve:
         server = stack.enter_context(_serving(options, port, reserve, evidence, live, tracker))
-    setting = Setting(directory, numbers, partial(_open_fds, server, live))
+    setting = Setting(directory, numbers, partial(_open_fds, server))
     return Stage(lab, variant, options, setting, reserve, server, evidence, live)
 
 
@@ -218,9 +213,9 @@ def _is_observer(thread_name: str) -> bool:
     return thread_name.startswith(f"{NAME}-")
 
 
-def _open_fds(server: DebugServer | None, live: Live) -> int | None:
-    """Count the open descriptors without those of the debug server's connections and readers."""
-    with live.measuring, server.counted if server else nullcontext():
+def _open_fds(server: DebugServer | None) -> int | None:
+    """Count the open descriptors without those of the debug server's connections."""
+    with server.counted if server else nullcontext():
         counted = fds.count()
         observing = server.connections() if server else 0
     return None if counted is None else counted - observing

@@ -19,6 +19,7 @@ from harness.gauges import FILES, OPEN_FDS, RSS_BYTES
 from harness.metrics import registry_of
 from harness.model import Ended
 from harness.page.live import Live
+from harness.probes import fds
 
 NOWHERE = "/nonexistent"
 QUICK = ("--json", "--rate=100", "--report-every=0.3", "--forever", "--port=0")
@@ -99,7 +100,7 @@ def test_no_reader_is_in_the_figures(live: Live) -> None:
             self.was_held: list[bool] = []
 
         def collect(self) -> list[Any]:
-            self.was_held.append(live.measuring.locked())
+            self.was_held.append(fds._looking.locked())
             return []
 
     registry = registry_of(live)
@@ -107,7 +108,7 @@ def test_no_reader_is_in_the_figures(live: Live) -> None:
     watched = collector._process = Watched()
     generate_latest(registry)
     assert watched.was_held == [True]
-    assert not live.measuring.locked()
+    assert not fds._looking.locked()
 
 
 def test_the_global_registry_is_left_alone(live: Live) -> None:

@@ -1,7 +1,6 @@
 """The run so far, as the live page shows it: a sink beside the console."""
 
 from dataclasses import replace
-from threading import Lock
 
 from harness.gauges import OPEN_FDS, RSS_BYTES, TASKS
 from harness.jsonlines import Json, sample_to_json
@@ -30,15 +29,13 @@ class Live:
     """Keeps what is known of a run of `lab`, for readers in other threads.
 
     `beside` is the port at which a run of its twin would serve its own page. `changes` counts the
-    events so far; each replaces the frozen `Run` whole, so that readers need no lock. `measuring`
-    is held while the run counts what is open, and while a reader has files open for a moment.
+    events so far; each replaces the frozen `Run` whole, so that readers need no lock.
     """
 
     def __init__(self, lab: Lab, beside: int | None = None) -> None:
         self._lab = lab
         self._beside = beside
         self._run: Run | None = None
-        self.measuring = Lock()
         self.changes = 0
         self.has_ended = False
 

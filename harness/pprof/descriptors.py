@@ -58,7 +58,8 @@ def _at_server(found: Descriptor) -> Descriptor:
 def is_exhausted(number: int) -> bool:
     """Tell whether the process may open nothing more; `number` is any open descriptor."""
     try:
-        os.close(os.dup(number))
+        with fds.turn():
+            os.close(os.dup(number))
     except OSError as error:
         return error.errno in (errno.EMFILE, errno.ENFILE)
     return False

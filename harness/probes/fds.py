@@ -5,8 +5,10 @@ import os
 import resource
 import stat
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 KINDS = {
@@ -19,6 +21,23 @@ KINDS = {
 }
 MOST_SCANNED = 65_536
 PATH_MAX = 1024
+TURN_S = 0.1
+_looking = threading.Lock()
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Let no other thread count this process's descriptors while this one looks at them.
+
+    A look takes a descriptor for a moment, and that is not in the picture. Nobody waits longer
+    than `TURN_S`: whoever has the turn may be what a signal has interrupted.
+    """
+    taken = _looking.acquire(timeout=TURN_S)
+    try:
+        yield
+    finally:
+        if taken:
+            _looking.release()
 
 
 def count(pid: int | None = None, proc: str = "/proc") -> int | None:
@@ -28,6 +47,13 @@ def count(pid: int | None = None, proc: str = "/proc") -> int | None:
     count (the kernel's Documentation/filesystems/proc.rst). Older kernels give 0 there and the
     folder is listed; elsewhere psutil or /dev/fd answers. `None`: the process cannot be read.
     """
+    if pid is not None:
+        return _counted(pid, proc)
+    with turn():
+        return _counted(pid, proc)
+
+
+def _counted(pid: int | None, proc: str) -> int | None:
     path = f"{proc}/{'self' if pid is None else pid}/fd"
     try:
         return os.stat(path).st_size or _listed(path, own=pid in (None, os.getpid()))
@@ -57,9 +83,14 @@ def files() -> int | None:
     Each number is asked from 0 up, until all that are open were met. That takes 2 µs for each and
     no descriptor, which a listing would.
     """
-    left, found = count(), 0
+    with turn():
+        return _files(_counted(None, "/proc"))
+
+
+def _files(left: int | None) -> int | None:
     if left is None or left > MOST_SCANNED:
         return None
+    found = 0
     for number in range(MOST_SCANNED):
         if not left:
             break
@@ -79,7 +110,8 @@ def numbers(proc: str = "/proc") -> list[int]:
     ours to read) every number below the limit is returned.
     """
     try:
-        return sorted(int(name) for name in os.listdir(folder(proc)))
+        with turn():
+            return sorted(int(name) for name in os.listdir(folder(proc)))
     except OSError:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return list(range(min(soft, MOST_SCANNED)))

@@ -30,7 +30,7 @@ from .endings import Broken, described, line_in, told
 
 OPERATION_S = 1.0
 """An operation that takes longer hangs."""
-START_S = 3.0
+START_S = 6.0
 """So long may it take to make what the operations use."""
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 

@@ -32,7 +32,7 @@ from .alarm import Hung, within
 from .drive import Drive, Driven, exercise
 from .endings import told, watch_forks
 
-LIMIT_S = 5.0
+LIMIT_S = 8.0
 """What has not ended by then is ended."""
 BEHAVIOUR_S = 1.0
 BROKEN = 3

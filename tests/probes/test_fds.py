@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -187,3 +188,20 @@ def test_memory_is_that_of_the_process(child):
     assert 1e6 < memory.rss_bytes() < 1e10
     assert memory.rss_bytes(child.pid) == psutil.Process(child.pid).memory_info().rss
     assert memory.rss_bytes(2**22 - 3) is None
+
+
+def test_a_listing_in_another_thread_is_not_counted():
+    """A look takes a descriptor for a moment; looks take turns, so that no count has it."""
+    before = fds.count()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            fds.numbers()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    counted = {fds.count() for _ in range(3000)}
+    over.set()
+    thread.join()
+    assert counted == {before}
