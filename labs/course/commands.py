@@ -210,7 +210,7 @@ def hint(given: argparse.Namespace, terminal: Terminal) -> int:
     for number, (about, text) in enumerate(zip(HINTS[:shown], hints, strict=False), 1):
         _say(terminal, f"Hint {number} of {len(hints)}, {about}: {text}")
     if shown == len(hints):
-        terminal.line(f"There are no more. The fix itself: python -m labs diff {name} --give-up")
+        terminal.line(f"No more hints. The fix itself: python -m labs diff {name} --give-up")
     progress.save(known.with_hint(name, shown))
     return DONE
 

@@ -40,6 +40,15 @@ def test_a_walk_through_a_lab(course):
     assert re.search(r"1 of \d+ labs passed[^$]*python -m labs start http_leak", course("")[1])
 
 
+def test_the_last_hint_of_the_longest_name_fits_a_terminal(course):
+    """What comes after the third hint has the lab's name in it, and still 80 columns."""
+    name = max(catalogue.names(), key=len)
+    for _ in range(3):
+        status, out, _ = course(f"hint {name}")
+    assert status == 0
+    assert out.endswith(f"python -m labs diff {name} --give-up\n")
+
+
 def course_text(name: str) -> str:
     """Return what a command is to print."""
     return Path(ROOT, "tests", "gold", f"course_{name}").read_text(encoding="utf-8")
