@@ -1,12 +1,14 @@
 """The labs name the line that opened what leaks, and who holds it, in every view of theirs."""
 
 import urllib.request
+from contextlib import nullcontext
 
 import pytest
 from running import ports_in
 
-from harness.evidence import from_subject
-from leaky import file_leak
+from harness.evidence import Evidence, from_subject
+from harness.tracker import Tracker
+from leaky import file_leak, subprocess_pipes
 
 QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
 
@@ -65,3 +67,16 @@ PATHS = {
 def test_a_path_begins_with_the_subject(path):
     """How the run holds what it runs is left out; what the subject's own module holds is not."""
     assert from_subject(path, file_leak) == PATHS[path]
+
+
+def test_what_holds_comes_before_what_it_holds(tmp_path):
+    """A process has more pipes than it is processes, and is named first: it holds them."""
+    document = tmp_path / "document"
+    document.touch()
+    with Tracker() as tracker:
+        checker = subprocess_pipes.Checker(["true"])
+        for _ in range(3):
+            checker.check(document)
+        groups = Evidence(tracker, subprocess_pipes, nullcontext).groups()
+        checker.rejected()
+    assert [(group.kind, group.count) for group in groups[:2]] == [("process", 3), ("pipe", 6)]
