@@ -5,7 +5,11 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
+<<<<<<< HEAD
 from pathlib import Path
+=======
+from math import inf
+>>>>>>> c
 from threading import Lock
 from types import ModuleType
 
@@ -42,8 +46,8 @@ class Evidence:
     def groups(self, with_holders: bool = True) -> tuple[Group, ...]:
         """Return what is open, grouped by origin and holder; the subject's own groups first.
 
-        Among the large groups those that the subject itself holds come first: a task before the
-        socket that its frame holds, an executor before its threads.
+        Among the large groups those that the subject itself holds come first, the nearest to it
+        before what that holds: a task before its socket, a process before its pipes.
 
         One look at a time: two would find each other among the holders. Without them it takes
         less time and memory.
@@ -81,10 +85,19 @@ class Evidence:
             for group in self.groups(with_holders)
         ]
 
-    def _rank(self, largest: int, group: Group) -> tuple[bool, bool, int]:
-        is_own_holder = any(own_parts(path, self._subject) for path in group.held_by[:1])
+    def _rank(self, largest: int, group: Group) -> tuple[bool, float, int]:
         is_large = group.count * SMALLEST_SHARE >= largest
-        return not self._is_subjects(group), not (is_own_holder and is_large), -group.count
+        distance = self._distance(group) if is_large else inf
+        return not self._is_subjects(group), distance, -group.count
+
+    def _distance(self, group: Group) -> float:
+        """Return how many references a group is away from what the subject holds itself.
+
+        A transport is on a socket that is listed, too, and says less.
+        """
+        if group.kind == "transport" or not group.held_by:
+            return inf
+        return len(own_parts(group.held_by[0], self._subject)) or inf
 
     def _is_subjects(self, group: Group) -> bool:
         return any(file == self._subject.__file__ for file, _, _ in group.stack)
