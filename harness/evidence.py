@@ -5,11 +5,8 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
-<<<<<<< HEAD
-from pathlib import Path
-=======
 from math import inf
->>>>>>> c
+from pathlib import Path
 from threading import Lock
 from types import ModuleType
 

@@ -1,22 +1,14 @@
 """The labs name the line that opened what leaks, and who holds it, in every view of theirs."""
 
 import urllib.request
-<<<<<<< HEAD
 from contextlib import ExitStack, closing, nullcontext
-=======
-from contextlib import nullcontext
->>>>>>> c
 
 import pytest
 from running import ports_in
 
 from harness.evidence import Evidence, from_subject
 from harness.tracker import Tracker
-<<<<<<< HEAD
-from leaky import file_leak, generator_peek
-=======
-from leaky import file_leak, subprocess_pipes
->>>>>>> c
+from leaky import file_leak, generator_peek, subprocess_pipes
 
 QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
 
@@ -90,7 +82,6 @@ def test_a_path_begins_with_the_subject(path):
     assert from_subject(path, file_leak) == PATHS[path]
 
 
-<<<<<<< HEAD
 def test_a_holders_path_does_not_begin_at_a_call_that_comes_and_goes(tmp_path):
     """When descriptors run out, the call that failed refers to the holder too; it does not hold."""
     with Tracker() as tracker:
@@ -102,7 +93,8 @@ def test_a_holders_path_does_not_begin_at_a_call_that_comes_and_goes(tmp_path):
             del aggregator  # now only the traceback leads to it
             _, held_by = Evidence(tracker, file_leak, nullcontext).lines()
     assert held_by.startswith("held by LogAggregator._recent ")
-=======
+
+
 def test_what_holds_comes_before_what_it_holds(tmp_path):
     """A process has more pipes than it is processes, and is named first: it holds them."""
     document = tmp_path / "document"
@@ -114,4 +106,3 @@ def test_what_holds_comes_before_what_it_holds(tmp_path):
         groups = Evidence(tracker, subprocess_pipes, nullcontext).groups()
         checker.rejected()
     assert [(group.kind, group.count) for group in groups[:2]] == [("process", 3), ("pipe", 6)]
->>>>>>> c
