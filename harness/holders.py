@@ -273,7 +273,7 @@ def _is_awaited(node: object) -> bool:
     kind = type(node)
     if kind is types.BuiltinMethodType:
         return bool(node.__name__ == "task_wakeup")  # type: ignore[attr-defined]
-    return kind.__name__ == "SelectorKey" or _is_finalizer(node)
+    return kind.__name__ in {"SelectorKey", "_Info"}
 
 
 def _is_finalizer(node: object) -> bool:
