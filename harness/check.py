@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.children import ending, run_child
+from harness.cli import Parser, between
 from harness.findings import Leak, Plan, Result
+from harness.limits import hard
 from harness.report import NOUNS, OUTSIDE, place
+from harness.terminal import carried
 
 CLEAN, LEAKED, UNKNOWN = 0, 1, 2
 STATUS = {"clean": CLEAN, "leak": LEAKED, "unknown": UNKNOWN}
@@ -20,16 +23,27 @@ DESCRIPTION = """Call a function in rounds, in a child process, and judge what s
 descriptors, sockets, pipes, processes, threads, tasks and memory. A leak is what grows in every
 round, after garbage collection."""
 EPILOG = """TARGET is package.module:function or path/file.py:function, sync or async, callable
-without arguments. Exit status: 0 clean, 1 leak, 2 could not judge."""
+without arguments. Exit status: 0 clean, 1 leak, 2 could not judge.
+
+examples:
+  python -m harness check shop.orders:place
+      a function of a module
+  python -m harness check tests/helpers.py:one_request --calls 5
+      of a file, 5 calls in a round: for one that is slow
+  python -m harness check shop.orders:place --json verdict.json || cat verdict.json
+      for a program to read"""
 
 
 def main(argv: Sequence[str]) -> int:
     """Judge the target that `argv` names, print the verdict and return the exit status."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.limit is not None and options.limit > hard():
+        parser.error(f"argument --limit: {options.limit} is above the hard limit of {hard():.0f}")
     plan = Plan(options.calls, options.rounds)
     result = judge(options.target, plan, limit=options.limit, timeout_s=options.timeout)
     stream = sys.stderr if result.verdict == "unknown" else sys.stdout
-    stream.write(_printable(as_text(options.target, result), stream.encoding))
+    stream.write(carried(as_text(options.target, result), stream.encoding))
     if options.json:
         document = json.dumps(as_document(result), indent=2, ensure_ascii=False) + "\n"
         try:
@@ -130,12 +144,16 @@ def describe(leak: Leak, calls: int, call: str = "call") -> list[str]:
         what = f"{leak.count} bytes of memory never freed"
     else:
         what = f"{leak.count} unclosed {noun(leak.kind, leak.count)}"
-    sentence = f"detected {what} after {calls} {call}s ({leak.growth_per_call:.3g} per {call})"
+    sentence = f"detected {what} after {calls} {call}s ({_figure(leak.growth_per_call)} per {call})"
     verb = "allocated" if leak.kind == "memory" else "opened"
     lines = [f"{sentence}, {_opened_at(leak, verb)}"]
     lines += [f"  called from {place(frame)}" for frame in leak.opened_at[1:4]]
     lines += [f"  held by {line}" for line in leak.held_by[:3]]
     return lines
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def _opened_at(leak: Leak, verb: str) -> str:
@@ -151,46 +169,41 @@ def noun(kind: str, count: int) -> str:
     return one if count == 1 else many
 
 
-def _printable(text: str, encoding: str | None) -> str:
-    """Leave out what the terminal's encoding cannot show."""
-    return text.encode(encoding or "ascii", "replace").decode(encoding or "ascii")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("harness check", description=DESCRIPTION, epilog=EPILOG)
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m harness check",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    number = between(1, 10**6, whole=True)
     parser.add_argument("target", metavar="TARGET", help="what to call")
     parser.add_argument(
         "--calls",
-        type=_positive,
+        type=number,
         metavar="N",
         help="calls in a round (default: as many as take 0.05 s, 10 to 25)",
     )
     parser.add_argument(
         "--rounds",
-        type=_positive,
+        type=number,
         default=Plan.rounds,
         metavar="R",
         help="rounds; as many again where four are not clear (default: %(default)s)",
     )
     parser.add_argument(
         "--limit",
-        type=_positive,
+        type=between(1, 2**31 - 1, whole=True),
         metavar="N",
         help="soft limit on open descriptors in the child, as ulimit -n",
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=between(0.1, 86400),
         default=TIMEOUT_S,
         metavar="S",
         help="give up after so many seconds (default: %(default)g)",
     )
     parser.add_argument("--json", metavar="FILE", help="write the verdict as JSON")
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number}: give a whole number of 1 or more")
-    return number

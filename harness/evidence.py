@@ -12,7 +12,7 @@ from types import ModuleType
 
 from .holders import find_holders, shortened
 from .reference_names import ARROW
-from .report import Group, group_by_origin, noun
+from .report import UNTRACED, Group, group_by_origin, noun
 from .tracker import Tracker
 
 WHOLE_PATHS = partial(find_holders, paths=1, longest=sys.maxsize)
@@ -101,7 +101,7 @@ class Evidence:
 
     def _held_by(self, group: Group) -> str:
         if not group.held_by:
-            return "nobody: a number that no object owns"
+            return "nobody: a number that no object owns" if group.is_number else UNTRACED
         return from_subject(group.held_by[0], self._subject)
 
 

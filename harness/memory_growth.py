@@ -1,11 +1,13 @@
 """Which lines allocate memory that is never freed, by Python's own allocation trace."""
 
+import ast
 import gc
+import linecache
 import tracemalloc
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from types import FunctionType, TracebackType
+from types import TracebackType
 from typing import Self
 
 from harness.findings import Frame, Leak
@@ -56,6 +58,7 @@ class MemoryTrace:
             if (size := self._growth(traceback, calls_per_round)) is not None
         }
         largest = sorted(sizes, key=lambda traceback: -sizes[traceback].count)[:MOST_LINES]
+        gc.unfreeze()  # who holds what leaks may have been frozen
         made = [list(islice(_objects(traceback), ASKED_AT_MOST)) for traceback in largest]
         tracemalloc.stop()  # the search for holders would be traced, which takes ten times as long
         return tuple(
@@ -87,20 +90,42 @@ def _frames(traceback: tracemalloc.Traceback) -> tuple[Frame, ...]:
 
 
 def _function_at(file: str, line: int) -> str:
-    """Return the innermost function that has code on a line: tracemalloc tells only the line."""
-    codes = [each.__code__ for each in gc.get_objects() if isinstance(each, FunctionType)]
-    there = [
-        code
-        for code in codes
-        if code.co_filename == file and any(at == line for _, _, at in code.co_lines())
-    ]
-    innermost = max(there, key=lambda code: code.co_firstlineno, default=None)
-    return innermost.co_qualname if innermost else "<module>"
+    """Return the qualified name of the function round a line: tracemalloc tells only the line.
+
+    It is read from the source: the garbage collector shows no function that was frozen.
+    """
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError):
+        return "<module>"
+    return ".".join(_names_round(line, tree)).removesuffix(".<locals>") or "<module>"
+
+
+def _names_round(line: int, node: ast.AST) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if not getattr(child, "lineno", line) <= line <= (getattr(child, "end_lineno", line) or 0):
+            continue
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield child.name
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield "<locals>"
+        yield from _names_round(line, child)
 
 
 def _objects(traceback: tracemalloc.Traceback) -> Iterator[object]:
+    """Yield what a line made: what the garbage collector knows, or else what such objects hold.
+
+    Bytes, and dictionaries of them, are known to it only by who holds them.
+    """
     line = traceback[-1]
-    for each in gc.get_objects():
-        made = tracemalloc.get_object_traceback(each)
-        if made is not None and made[-1] == line:
-            yield each
+    known = [each for each in gc.get_objects() if _is_made_at(line, each)]
+    if known:
+        yield from known
+        return
+    for holder in gc.get_objects():
+        yield from (each for each in gc.get_referents(holder) if _is_made_at(line, each))
+
+
+def _is_made_at(line: tracemalloc.Frame, each: object) -> bool:
+    made = tracemalloc.get_object_traceback(each)
+    return made is not None and made[-1] == line

@@ -13,8 +13,10 @@ from harness.errors import UsageError
 from harness.model import Opened
 
 OUTSIDE = "opened outside Python's sight"
+INTERNAL = {"stack", "is_number"}
 TARGETS_SHOWN = 3
 HELD_BY_SHOWN = 2
+UNTRACED = "an object that cannot be traced: nothing found refers to it"
 NOUNS = {
     "fd": ("raw descriptor", "raw descriptors"),
     "process": ("process", "processes"),
@@ -44,7 +46,8 @@ class Group:
     """Resources of one kind that one line opened and that are still open.
 
     `stack` is the most frequent one, the user's frame first, empty where no hook saw the opening;
-    `opened_at_s` of the oldest; `held_by` one line for each way in which they are kept alive.
+    `opened_at_s` of the oldest; `held_by` one line for each way in which they are kept alive;
+    `is_number` where no object owns them.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class Group:
     thread_names: tuple[str, ...]
     opened_at_s: float
     held_by: tuple[str, ...] = ()
+    is_number: bool = False
 
     @property
     def origin(self) -> str:
@@ -110,6 +114,7 @@ def _group(alike: list[Opened], held_by: tuple[str, ...]) -> Group:
         thread_names=tuple(sorted({each.thread_name for each in alike if each.thread_name})),
         opened_at_s=min(each.opened_at_s for each in alike),
         held_by=held_by,
+        is_number=all(each.owner is None for each in alike),
     )
 
 
@@ -169,7 +174,7 @@ def as_json(report: Report) -> str:
     """Return the report as a JSON document."""
     groups = [
         {
-            **{key: value for key, value in asdict(group).items() if key != "stack"},
+            **{key: value for key, value in asdict(group).items() if key not in INTERNAL},
             "opened_at": [
                 {"file": file, "line": line, "function": function}
                 for file, line, function in group.stack

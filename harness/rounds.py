@@ -34,6 +34,7 @@ ROUND_S = 0.05
 PAUSES_S = (0.002, 0.008)
 LAST_PAUSES_S = (0.01, 0.02, 0.04, 0.08)
 COLLECTIONS = 2  # what a finalizer drops waits for the second
+TOO_LOW = "the limit on descriptors is too low for one call"
 NOBODY = "nobody: a plain number is closed only by os.close()"
 
 
@@ -104,6 +105,7 @@ class _Rounds:
         self._rest = rest
         self._awaits = is_async(call)
         self._calls = plan.calls or CALLS
+        self._made = 0
         self._counts: list[Counter[Key]] = []
         self._memory: list[int] = []
         self._late: Counter[str] = Counter()
@@ -115,6 +117,17 @@ class _Rounds:
             return await self._run(Sight(tracker))
 
     async def _run(self, sight: Sight) -> Result:
+        if refusal := await self._refused(sight):
+            with limited(math.inf):  # to look at what is open takes descriptors
+                return self._exhausted(refusal, sight)
+        await self._settle_last(sight)
+        leaking = self._keys(Trend.GROWING)
+        if not leaking and self._memory_grew():
+            return await self._look_at_memory()
+        return self._result(leaking, sight)
+
+    async def _refused(self, sight: Sight) -> str:
+        """Make all rounds; return what the system said where descriptors ran out, or ""."""
         try:
             await self._warm_up()
             await self._count(sight)
@@ -126,13 +139,8 @@ class _Rounds:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-            with limited(math.inf):  # to look at what is open takes descriptors
-                return self._exhausted(sight)
-        await self._settle_last(sight)
-        leaking = self._keys(Trend.GROWING)
-        if not leaking and self._memory_grew():
-            return await self._look_at_memory()
-        return self._result(leaking, sight)
+            return str(error)  # not the error: its traceback holds what the call had open
+        return ""
 
     async def _warm_up(self) -> None:
         started_s = time.perf_counter()
@@ -150,6 +158,7 @@ class _Rounds:
             elif inspect.isawaitable(result):
                 getattr(result, "close", lambda: None)()
                 raise UsageError("it returned a coroutine: declare it with async def")
+            self._made += 1
 
     async def _round(self, sight: Sight) -> None:
         await self._calls_of(self._calls)
@@ -194,17 +203,22 @@ class _Rounds:
         extended = len(counts) - 1 > self._plan.rounds
         return (judge_coarsely if extended else judge_growth)(counts, self._calls)
 
-    def _exhausted(self, sight: Sight) -> Result:
-        """Judge what is open when descriptors ran out: all that is new is the leak."""
+    def _exhausted(self, refusal: str, sight: Sight) -> Result:
+        """Judge what is open when descriptors ran out: all that is new is the leak.
+
+        Where nothing is, the limit was too low for the calls themselves.
+        """
         base = self._counts[0] if self._counts else Counter()
         grown = _look(sight) - base
-        calls = max(self._calls * len(self._counts), 1)
+        calls = max(self._made - (self._plan.warm_up if self._counts else 0), 1)
         keys = {
             key: Growth(Trend.GROWING, count, count / calls)
             for key, count in grown.items()
             if count >= FEWEST_CALLS
         }
-        return self._result(keys, sight)
+        if not keys:
+            return Result("unknown", reason=f"{refusal}, and nothing stays open: {TOO_LOW}")
+        return Result("leak", calls, len(self._counts), _evidence(keys, sight))
 
     def _result(self, leaking: Mapping[Key, Growth], sight: Sight) -> Result:
         rounds = len(self._counts) - 1
@@ -293,15 +307,16 @@ def leaks_of(
 ) -> tuple[Leak, ...]:
     """Return the evidence on what grew: where it was opened, and by what it is held."""
     from harness.holders import find_holders
-    from harness.report import group_by_origin
+    from harness.report import UNTRACED, group_by_origin
 
     opened = [each for each in _open(tracker) if (each.kind, each.stack[:1], each.via) in leaking]
     groups = group_by_origin(opened, find or find_holders)
     found = []
     for group in groups:
         growth = leaking[group.kind, group.stack[:1], group.via]
-        ownerless = not group.held_by and bool(group.stack)
-        held_by = (NOBODY,) if ownerless else group.held_by
-        stack = tuple(frame for frame in group.stack if frame[0] != "<string>")  # our own start
-        found.append(Leak(group.kind, growth.count, growth.per_call, stack, held_by, group.via))
+        held_by = group.held_by
+        if not held_by and group.stack:
+            held_by = (NOBODY if group.is_number else UNTRACED,)
+        per_call = growth.per_call
+        found.append(Leak(group.kind, growth.count, per_call, group.stack, held_by, group.via))
     return tuple(sorted(found, key=lambda leak: -leak.count))

@@ -14,6 +14,7 @@ from types import FrameType
 from typing import NoReturn, TextIO
 
 from harness.aside import moved_aside
+from harness.cli import Parser, between
 from harness.errors import UsageError
 from harness.holders import find_holders
 from harness.probes import fds
@@ -25,6 +26,17 @@ from harness.tracker import Describe, Tracker
 LEAKED, USAGE = 1, 2
 DESCRIPTION = """Run a Python program and tell which line opened what it leaves open, and who
 still holds it: at exit, when it runs out of descriptors, and on SIGUSR1."""
+EXAMPLES = """Exit status: the program's own; 1 with --fail-on-leak; 2 if it could not be run.
+
+examples:
+  python -m harness run server.py --its-own-option
+      tell at its end, and on `kill -USR1 PID`
+  python -m harness run --report open.html -m package.tool
+      a module; the last dump as a page
+  python -m harness run --threshold 200 --http 8099 server.py
+      once when 200 descriptors are open, and on http://127.0.0.1:8099
+  python -m harness run --fail-on-leak --exclude .log job.py
+      in a test: status 1 when what grew is still open, log files aside"""
 
 
 class Session:
@@ -198,19 +210,17 @@ def _open_aside(path: str) -> TextIO:
     return os.fdopen(moved_aside(number), "w", encoding="utf-8", buffering=1)
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 on")
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m harness run", description=DESCRIPTION)
-    add = parser.add_argument
-    add(
-        "--threshold", type=_at_least_one, metavar="N", help="dump once when N descriptors are open"
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m harness run",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add("--http", type=int, metavar="PORT", help="serve what is open on 127.0.0.1 (0: any port)")
+    add = parser.add_argument
+    count, port = between(1, 2**31 - 1, whole=True), between(0, 65535, whole=True)
+    add("--threshold", type=count, metavar="N", help="dump once when N descriptors are open")
+    add("--http", type=port, metavar="PORT", help="serve what is open on 127.0.0.1 (0: any port)")
     add("--trace", metavar="FILE", help="a line for each opening and closing")
     add(
         "--exclude",

@@ -177,6 +177,7 @@ def _trace_memory(frames: int) -> None:
     if frames:
         import tracemalloc
 
+        memory.rss_bytes()  # imports psutil
         tracemalloc.start(frames)
 
 

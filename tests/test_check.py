@@ -6,6 +6,7 @@ The misuses are judged in this process, which is quick; the command line by real
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -464,6 +465,29 @@ def test_both_twins_are_told_apart(source, kind, lab, call, holder, module):
     assert holder in "\n".join(named[0].held_by)
 
 
+@pytest.mark.parametrize("opens", ["select.epoll()", "os.scandir('.')"])
+def test_an_object_that_cannot_be_traced_is_not_called_a_number(opens, module):
+    """It takes no weak reference, and the garbage collector does not know it: so it is said."""
+    source = f"import os, select\nKEPT = []\ndef target(): KEPT.append({opens})\n"
+    (leak,) = check(module("untraced", source)("target"), Plan(calls=10)).leaks
+    assert leak.held_by == ("an object that cannot be traced: nothing found refers to it",)
+
+
+def test_what_an_event_loop_accepts_was_not_opened_outside(module):
+    """No line of the target's accepts the connection: the library's own is named."""
+    source = """
+import asyncio
+KEPT = []
+async def target():
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    KEPT.append(await asyncio.open_connection(*server.sockets[0].getsockname()))
+    server.close()
+"""
+    leaks = check(module("accepts", source)("target"), Plan(calls=10)).leaks
+    assert {leak.kind for leak in leaks} == {"socket"}
+    assert all(leak.opened_at for leak in leaks)
+
+
 def test_one_in_ten_calls_is_found(module):
     """The rate is part of the verdict."""
     source = """
@@ -515,6 +539,23 @@ def test_memory_is_a_resource_of_its_own(module):
     assert check(function("bounded"), Plan(calls=20)).verdict == "clean"
 
 
+def test_bytes_that_only_a_frozen_object_holds_have_a_line_and_a_holder(program):
+    """As the command judges them: what was imported is frozen, and bytes are in no generation."""
+    source = """
+class Service:
+    def __init__(self): self.seen = []
+    def handle(self):
+        self.seen.append(bytearray(5000))
+SERVICE = Service()
+def target(): SERVICE.handle()
+"""
+    (program / "service.py").write_text(source, encoding="utf-8")
+    done = run_check("service.py:target", "--calls", "20", cwd=program)
+    assert "allocated at service.py:5 in Service.handle" in done.stdout
+    assert "called from service.py:7 in target" in done.stdout
+    assert "held by service.SERVICE → Service.seen (list, " in done.stdout
+
+
 def test_a_function_that_returns_a_coroutine_is_told_to_be_async(module):
     """Its rounds would await nothing."""
     source = "async def inner(): pass\ndef target(): return inner()\n"
@@ -522,10 +563,10 @@ def test_a_function_that_returns_a_coroutine_is_told_to_be_async(module):
         check(module("undeclared", source)("target"), Plan(calls=10))
 
 
-def run_check(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+def run_check(*arguments: str, cwd: Path, **more: str) -> subprocess.CompletedProcess:
     """Run the command in a folder, as `python -m harness check` does."""
     code = "import sys; from harness.check import main; sys.exit(main(sys.argv[1:]))"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8", **more}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
         cwd=cwd,
@@ -545,6 +586,9 @@ def leaky():
     KEPT.append(open("/dev/null"))
 def fixed():
     with open("/dev/null"): pass
+def burst():
+    files = [open("/dev/null") for _ in range(60)]
+    for each in files: each.close()
 def boom(): raise ValueError("no such job")
 def slow(): time.sleep(60)
 def gone(): os._exit(7)
@@ -616,7 +660,40 @@ def test_running_out_of_descriptors_is_a_leak_not_an_error(program):
     """With a low limit the leak ends the run early, and is judged by what is open then."""
     done = run_check("app.jobs:leaky", "--calls", "50", "--limit", "64", cwd=program)
     assert done.returncode == 1, done.stderr
-    assert "unclosed files" in done.stdout
+    said = re.search(r"detected (\d+) unclosed files after (\d+) calls \(1 per call\)", done.stdout)
+    assert said
+    assert said[1] == said[2]
+
+
+@pytest.mark.parametrize(("target", "limit"), [("fixed", "1"), ("burst", "40")])
+def test_a_limit_too_low_for_one_call_is_no_verdict(target, limit, program):
+    """Nothing could be opened, or more at a time than allowed: neither clean nor a leak."""
+    done = run_check(f"app.jobs:{target}", "--limit", limit, cwd=program)
+    assert done.returncode == 2
+    assert "Too many open files" in done.stderr
+    assert "too low for one call" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--calls", "many", "many is not a whole number from 1"),
+        ("--rounds", "0", "0 is not a whole number from 1"),
+        ("--limit", "2000000000", "2000000000 is above the hard limit of"),
+        ("--timeout", "nan", "nan is not a number from 0.1"),
+    ],
+)
+def test_a_nonsense_value_is_told_in_one_line(option, value, said, program):
+    """With the option, its value and the status of what could not be done."""
+    done = run_check("app.jobs:fixed", option, value, cwd=program)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"argument {option}: {said}" in done.stderr
+
+
+def test_a_terminal_without_unicode_gets_ascii(program):
+    """Marks become words, not question marks."""
+    done = run_check("app.jobs:fixed", cwd=program, PYTHONIOENCODING="ascii")
+    assert done.stdout.startswith("[ok] No leak! app.jobs:fixed")
 
 
 def test_nothing_of_the_child_is_left(program):

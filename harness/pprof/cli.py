@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
 from harness import stops
+from harness.cli import Parser
 from harness.pprof import report
 from harness.pprof.flame import svg
 from harness.pprof.profile import Profile, ProfileError, difference
@@ -52,9 +53,9 @@ def main(argv: Sequence[str], out: TextIO | None = None) -> int:
     return DONE
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of the command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m harness pprof",
         description="Show a profile.proto, of this program or of any other (Go's too).",
         epilog=EXAMPLES,

@@ -25,6 +25,8 @@ LIBRARY_DEPTH = 64
 ORIGIN_LENGTH = 4 * LIBRARY_DEPTH
 _SHALLOW = range(USER_DEPTH)
 _DEEP = range(LIBRARY_DEPTH)
+GENERATED = "<frozen", "<string>"
+"""Code without a file: the import system's, and what `exec`, dataclasses and our children run."""
 BOUNDARIES = {
     ("asyncio/events.py", "_run"),
     ("threading.py", "_bootstrap_inner"),
@@ -135,7 +137,7 @@ class _Libraries(dict[str, bool]):
     """Answers by file name; a plain subscript once it is known."""
 
     def __missing__(self, file: str) -> bool:
-        self[file] = file.startswith((*_library_prefixes(), "<frozen"))
+        self[file] = file.startswith((*_library_prefixes(), *GENERATED))
         return self[file]
 
 

@@ -16,6 +16,7 @@ from harness.tracking.descriptors import Descriptor, Identity, describe_descript
 from harness.tracking.ledger import Ledger, Origin, Owned, Raw
 
 Listing = Mapping[int, Descriptor]
+POLLS = {"epoll", "kqueue"}
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,10 @@ def describe(record: Owned | Raw) -> Entry | None:
     number = None if owner is None else record.kind.descriptor(owner)
     system = None if number is None else describe_descriptor(number)
     return None if owner is None else _entry(owner, record, system)
+
+
+def _untraceable() -> None:
+    """Stand for an owner that takes no weak reference, and that the collector does not know."""
 
 
 def _free(listed: Listing, entries: list[Entry]) -> Listing:
@@ -109,7 +114,8 @@ def _raw_entries(records: Iterable[Raw], free: Listing) -> Iterator[Entry]:
         system = free.get(record.number)
         if system is not None and system.identity == record.identity:
             kind = "fd" if system.kind in ("file", "device") else system.kind
-            yield Entry(kind, system.target, system.number, record.origin)
+            owner = _untraceable if kind in POLLS else None
+            yield Entry(kind, system.target, system.number, record.origin, owner)
 
 
 def _mapped(ledger: Ledger, free: Listing) -> Iterator[Entry]:
@@ -193,7 +199,8 @@ def _directories(ledger: Ledger, free: Listing) -> Iterator[Entry]:
     by_path = {_absolute(path): origin for path, origin in scanned.items()}
     for each in open_now:
         if each.target in by_path:
-            yield Entry("directory", each.target, each.number, by_path[each.target])
+            origin = by_path[each.target]
+            yield Entry("directory", each.target, each.number, origin, _untraceable)
 
 
 def _absolute(path: Any) -> str:  # noqa: ANN401
