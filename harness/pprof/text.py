@@ -15,17 +15,21 @@ def grouped(name: str, profile: Profile) -> str:
     """Return `?debug=1`: how many are on each stack, the most first, then a line for each frame.
 
     The addresses stand for places in the bytecode. Of the labels, those that single one out
-    (its name, what it waits on) are left out.
+    (its name, what it waits on, a thread's own thread) are left out.
     """
     shown = column(profile)
     counts: Counter[tuple[Stack, Labels]] = Counter()
     for sample in profile.samples:
-        kept = tuple(label for label in sample.labels if label[0] in _SAME_FOR_MANY)
-        counts[sample.stack, kept] += sample.values[shown]
+        counts[sample.stack, _of_many(sample.labels)] += sample.values[shown]
     lines = [f"{name} profile: total {counts.total()}"]
     for (stack, labels), count in sorted(counts.items(), key=lambda item: -item[1]):
         lines += [*_group(stack, labels, count), ""]
     return "\n".join([*lines, *(f"# {comment}" for comment in profile.comments)]).rstrip() + "\n"
+
+
+def _of_many(labels: Labels) -> Labels:
+    of_itself = ("thread", dict(labels).get("name", ""))
+    return tuple(each for each in labels if each[0] in _SAME_FOR_MANY and each != of_itself)
 
 
 def _group(stack: Stack, labels: Labels, count: int) -> Iterator[str]:

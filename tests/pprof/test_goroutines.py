@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import queue
+import re
 import socket
 import threading
 import time
@@ -15,6 +16,7 @@ import pytest
 
 from harness.pprof import await_chain
 from harness.pprof.goroutines import Numbers, Snapshot, profile
+from harness.pprof.text import grouped
 from tests.pprof import programs
 from tests.pprof.programs import find, functions, loop_thread, snapshot, wait_until
 
@@ -188,6 +190,20 @@ def test_a_thread_with_a_loop_is_listed_but_not_counted() -> None:
     assert [each.kind for each in found if each.name == "program"] == ["event loop"]
     assert "probed" in names
     assert "program" not in names
+
+
+def test_threads_that_wait_in_the_same_place_are_one_group() -> None:
+    """As in Go's text with `?debug=1`: a thread's name does not set it apart."""
+    over = threading.Event()
+    threads = [threading.Thread(target=over.wait, name=f"waiter-{each}") for each in range(3)]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: all(find(thread.name).state == "chan receive" for thread in threads))
+    text = grouped("goroutine", profile(snapshot()))
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert re.search(r'^3 @ .*\n# labels: {"kind":"thread", "state":"chan receive"}$', text, re.M)
 
 
 def test_the_observer_is_not_in_the_picture() -> None:
