@@ -344,7 +344,7 @@ def _is_instrument(module_name: object) -> bool:
 
 
 def _modules() -> list[object]:
-    return list(dict.fromkeys(sys.modules.values()))
+    return list({id(each): each for each in list(sys.modules.values())}.values())
 
 
 def _running_frames(asked: object) -> Iterator[Locals]:

@@ -473,6 +473,7 @@ def test_an_object_that_cannot_be_traced_is_not_called_a_number(opens, module):
     assert leak.held_by == ("an object that cannot be traced: nothing found refers to it",)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_an_event_loop_accepts_was_not_opened_outside(module):
     """No line of the target's accepts the connection: the library's own is named."""
     source = """

@@ -7,6 +7,7 @@ import gc
 import logging
 import re
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -335,3 +336,15 @@ def test_groups_cover_every_object_and_the_largest_comes_first(tmp_path):
     KEPT.append(SimpleNamespace(one=open_file(tmp_path / "a", refs)))
     KEPT.append({number: open_file(tmp_path / str(number), refs) for number in range(3)})
     assert [held.members for held in find_holders(refs)] == [(1, 2, 3), (0,)]
+
+
+def test_what_stands_for_a_module_need_not_be_hashable(monkeypatch):
+    """Libraries put objects of their own into `sys.modules`."""
+
+    class Odd:
+        __hash__ = None
+
+    odd = Odd()
+    odd.kept = SimpleNamespace()
+    monkeypatch.setitem(sys.modules, "odd", odd)
+    assert any("Odd.kept" in line for line in lines_for([odd.kept]))
