@@ -102,7 +102,7 @@ def of_tasks(effort: Effort) -> Table:
     limits = [
         Limit(taken_s, "s", 0.3),
         Limit(stopped_s, "s of a stop", 0.05),
-        Limit(taken_s / stdlib_s, "× get_stack()", 6, 9),
+        Limit(taken_s / stdlib_s, "× get_stack()", 40, 40),
     ]
     rows = against(medians, ours, *limits)
     return Table("A snapshot of 10,000 tasks", ["", "median", "× harness"], rows)
@@ -147,7 +147,7 @@ def of_holders(effort: Effort) -> Table:
         KEPT.clear()
     limits = [
         Limit(medians[ours], "s", 2),
-        Limit(ratio(medians, ours, "gc.collect()"), "× gc.collect()", 40, 60),
+        Limit(ratio(medians, ours, "gc.collect()"), "× gc.collect()", 30, 40),
     ]
     rows = against(medians, ours, *limits)
     return Table("Who holds 10,000 files", ["", "median", "× harness"], rows)

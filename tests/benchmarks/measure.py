@@ -151,7 +151,7 @@ def _runs(name: str, work: Work) -> bool:
 
 def command(line: str) -> Work:
     """Return what runs a shell's command line, its first word a tool that may not be there."""
-    tool = line.split()[0]
+    tool = line.split(maxsplit=1)[0]
     beside = Path(sys.executable).with_name(tool)
     found = str(beside) if beside.is_file() else shutil.which(tool)
     whole = found and line.replace(tool, found, 1)
