@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from .measure import Limit, Table, duration, in_turn, seconds
+from .bench_start import plain
+from .measure import Effort, Limit, Medians, Row, Table, Work, duration, in_turn, ratio, seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 1.0
@@ -22,41 +24,54 @@ async def leaky_async():
     KEPT.append(open("/dev/null"))
 """
 STATUSES = {"clean": 0, "leaky": 1, "leaky_async": 1}
-COMPARED_S = 4
+COMPARED_S, COMPARED_SHORT_S = 10, 4
+START = "python -c pass"
 
 
 def judge(target: str, status: int) -> None:
     """Run one `harness check`; its verdict must be the true one."""
-    command = [sys.executable, "-m", "harness", "check", target]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True)
+    line = [sys.executable, "-m", "harness", "check", target]
+    done = subprocess.run(line, cwd=ROOT, env=plain(), capture_output=True)
     assert done.returncode == status, done.stderr
 
 
-def verdicts(rounds: int) -> Table:
+def verdicts(effort: Effort) -> Table:
     """Time `harness check` on functions that take 1 ms."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "program.py")
         path.write_text(PROGRAM, encoding="utf-8")
-        works = {
+        works: dict[str, Work] = {
             name: lambda name=name, status=status: judge(f"{path}:{name}", status)
             for name, status in STATUSES.items()
         }
-        medians = in_turn(works, rounds)
-    rows = [[name, duration(median_s)] for name, median_s in medians.items()]
-    limits = [Limit("the longest, in seconds", max(medians.values()), LIMIT_S)]
-    return Table("Verdict of harness check on a 1 ms function", ["", "median"], rows, limits)
+        works[START] = lambda: subprocess.run([sys.executable, "-c", "pass"], check=True)
+        medians = in_turn(works, effort)
+    rows = [
+        Row([name, duration(median_s)], limits(medians, name) if name in STATUSES else [])
+        for name, median_s in medians.items()
+    ]
+    return Table("Verdict of `harness check` on a function of 1 ms", ["", "median"], rows)
 
 
-def comparison() -> Table:
+def limits(medians: Medians, name: str) -> list[Limit]:
+    """Return what a verdict is held to."""
+    return [
+        Limit(medians[name], "s", LIMIT_S),
+        Limit(ratio(medians, name, START), "× Python's start", 30, 40),
+    ]
+
+
+def comparison(effort: Effort) -> Table:
     """Time a whole comparison, start and table included, against its length."""
-    command = [sys.executable, "-m", "labs.file_leak", "--port=0", f"--duration={COMPARED_S}"]
-    took_s = seconds(lambda: subprocess.run(command, cwd=ROOT, capture_output=True, check=True))
-    over_s = took_s - COMPARED_S
-    rows = [[f"comparison of {COMPARED_S} s", duration(took_s), duration(over_s)]]
-    limits = [Limit("time on top, in seconds", over_s, 1.5)]
-    return Table("A comparison's time", ["", "wall time", "on top"], rows, limits)
+    length_s = COMPARED_SHORT_S if effort.short else COMPARED_S
+    line = [sys.executable, "-m", "labs.file_leak", "--port=0", f"--duration={length_s}"]
+    work = partial(subprocess.run, line, cwd=ROOT, env=plain(), capture_output=True, check=True)
+    took_s = seconds(work)
+    whole = Limit(took_s / length_s, "× its duration", 1.15, 1.8)
+    rows = [Row([f"of {length_s} s", duration(took_s), duration(took_s - length_s)], [whole])]
+    return Table("A comparison, start and table included", ["", "wall time", "on top"], rows)
 
 
-def tables(rounds: int) -> list[Table]:
+def tables(effort: Effort) -> list[Table]:
     """Measure both."""
-    return [verdicts(rounds), comparison()]
+    return [verdicts(effort), comparison(effort)]

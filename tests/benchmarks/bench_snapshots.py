@@ -16,8 +16,7 @@ from harness.pprof.aside import aside
 from harness.pprof.goroutines import Numbers, Snapshot, profile
 from harness.pprof.proto import encode
 
-from .bench_counts import shell
-from .measure import Limit, Table, Work, against, duration, in_turn, seconds
+from .measure import Effort, Limit, Table, Work, against, command, in_turn, ratio, seconds
 
 TASKS = 10_000
 THREADS = 200
@@ -88,68 +87,72 @@ async def snapshot(tasks: list[asyncio.Task[None]]) -> list[float]:
     return [taken_s, encoded_s, ticker.longest_s, seconds(lambda: stdlib_look(tasks))]
 
 
-def of_tasks(rounds: int) -> Table:
+def of_tasks(effort: Effort) -> Table:
     """Measure snapshots of ten thousand tasks, and for how long they stop the loop."""
+    rounds = max(3, effort.rounds // 2)
     columns = zip(*(asyncio.run(among_tasks(snapshot)) for _ in range(rounds)), strict=True)
     taken_s, encoded_s, stopped_s, stdlib_s = map(median, columns)
-    rows = [
-        ["snapshot with await chains", duration(taken_s)],
-        ["its longest stop of the event loop", duration(stopped_s)],
-        ["encoding it as profile.proto", duration(encoded_s)],
-        ["task.get_stack() of each, for comparison", duration(stdlib_s)],
-    ]
+    ours = "harness, with await chains"
+    medians = {
+        ours: taken_s,
+        "its longest stop of the event loop": stopped_s,
+        "encoding it as profile.proto": encoded_s,
+        "task.get_stack() of each": stdlib_s,
+    }
     limits = [
-        Limit("snapshot, in seconds", taken_s, 0.3),
-        Limit("stop of the loop, in seconds", stopped_s, 0.05),
+        Limit(taken_s, "s", 0.3),
+        Limit(stopped_s, "s of a stop", 0.05),
+        Limit(taken_s / stdlib_s, "× get_stack()", 40, 40),
     ]
-    return Table("Snapshot of 10,000 tasks", ["", "median"], rows, limits)
+    rows = against(medians, ours, *limits)
+    return Table("A snapshot of 10,000 tasks", ["", "median", "× harness"], rows)
 
 
-def of_threads(rounds: int) -> Table:
+def of_threads(effort: Effort) -> Table:
     """Measure snapshots of 200 threads against py-spy's."""
     done = threading.Event()
     threads = [threading.Thread(target=done.wait) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
+    ours, theirs = "harness", "py-spy dump"
+    works: dict[str, Work] = {ours: look, theirs: command(f"py-spy dump --pid {os.getpid()}")}
     try:
-        works: dict[str, Work] = {
-            "harness": look,
-            "py-spy dump": shell(f"py-spy dump --pid {os.getpid()}"),
-        }
-        medians = in_turn(works, rounds)
+        medians = in_turn(works, effort)
     finally:
         done.set()
+    rows = against(medians, ours, Limit(ratio(medians, ours, theirs), "× py-spy", 1, 1))
     note = "py-spy looks from outside and starts a process for it; it does not see tasks."
-    rows = against(medians, "harness")
-    return Table("Snapshot of 200 threads", ["", "median", "× harness"], rows, note=note)
+    return Table("A snapshot of 200 threads", ["", "median", "× harness"], rows, note)
 
 
-def of_holders(rounds: int) -> Table:
+def of_holders(effort: Effort) -> Table:
     """Measure the search for who holds ten thousand files against objgraph's for one of them."""
     import objgraph
 
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     KEPT.extend(Path("/dev/null").open("w") for _ in range(FILES))  # noqa: SIM115 - kept open
+    ours, theirs = "harness, all 10,000", "objgraph.find_backref_chain, one"
+    works: dict[str, Work] = {
+        ours: lambda: find_holders(KEPT),
+        theirs: lambda: objgraph.find_backref_chain(KEPT[FILES // 2], objgraph.is_proper_module),
+        "gc.collect()": gc.collect,
+    }
     try:
-        works: dict[str, Work] = {
-            "harness, all 10,000": lambda: find_holders(KEPT),
-            "objgraph.find_backref_chain, one": lambda: objgraph.find_backref_chain(
-                KEPT[FILES // 2], objgraph.is_proper_module
-            ),
-            "gc.collect(), for comparison": gc.collect,
-        }
-        medians = in_turn(works, max(3, rounds // 2))
+        assert sum(len(held.members) for held in find_holders(KEPT)) == FILES
+        medians = in_turn(works, effort)
     finally:
         for file in KEPT:
             file.close()
         KEPT.clear()
-    ours = "harness, all 10,000"
-    limits = [Limit("harness, in seconds", medians[ours], 2)]
-    rows = against(medians, ours)
-    return Table("Who holds 10,000 files", ["", "median", "× harness"], rows, limits)
+    limits = [
+        Limit(medians[ours], "s", 2),
+        Limit(ratio(medians, ours, "gc.collect()"), "× gc.collect()", 30, 40),
+    ]
+    rows = against(medians, ours, *limits)
+    return Table("Who holds 10,000 files", ["", "median", "× harness"], rows)
 
 
-def tables(rounds: int) -> list[Table]:
+def tables(effort: Effort) -> list[Table]:
     """Measure all three."""
-    return [of_tasks(rounds), of_threads(rounds), of_holders(rounds)]
+    return [of_tasks(effort), of_threads(effort), of_holders(effort)]

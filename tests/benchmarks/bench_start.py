@@ -8,55 +8,65 @@ import tempfile
 from collections.abc import Sequence
 
 from .bench_pace import HERE, built
-from .measure import Limit, Table, against, duration, in_turn
+from .measure import Effort, Limit, Row, Table, Work, against, duration, in_turn, ratio
 
 ROOT = HERE.parents[1]
 LAB = [sys.executable, "-m", "labs.file_leak", "--leaky", "--port=0"]
 IMPORTED = re.compile(r"import time: +\d+ \| +(?P<us>\d+) \| +(?P<name>\S+)$", re.M)
 DEAREST = 8
+HEAVY = "asyncio", "aiohttp", "google.protobuf", "httpx", "matplotlib", "psutil", "rich", "tabulate"
 
 
-def until_start(command: Sequence[str]) -> None:
-    """Run a program until its START line, then end it; its byte code is kept, as is usual."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+def plain() -> dict[str, str]:
+    """Return a plain shell's environment: byte code is kept, certificates are where they are."""
+    unusual = "PYTHONDONTWRITEBYTECODE", "SSL_CERT_FILE", "SSL_CERT_DIR"
+    return {key: value for key, value in os.environ.items() if key not in unusual}
+
+
+def until_start(line: Sequence[str]) -> None:
+    """Run a program until its START line, then end it."""
     with subprocess.Popen(
-        command, cwd=ROOT, env=kept, stdout=subprocess.PIPE, text=True
+        line, cwd=ROOT, env=plain(), stdout=subprocess.PIPE, text=True
     ) as program:
         assert any(line.startswith("[START]") for line in program.stdout)
         program.terminate()
         program.stdout.read()
 
 
-def starts(rounds: int) -> Table:
+def starts(effort: Effort) -> Table:
     """Time the start of the lab, of Python itself, and of Go run and built."""
+    source = str(HERE / "goprogram" / "main.go")
+    ours, theirs = "labs.file_leak", "go run"
     with tempfile.TemporaryDirectory() as folder:
-        works = {
-            "labs.file_leak": lambda: until_start(LAB),
+        works: dict[str, Work] = {
+            ours: lambda: until_start(LAB),
             "python -c pass": lambda: subprocess.run([sys.executable, "-c", "pass"], check=True),
+            theirs: lambda: until_start(["go", "run", source]),
+            "Go, built": lambda: until_start([built(folder)]),
         }
-        if go := built(folder):
-            source = str(HERE / "goprogram" / "main.go")
-            works["go run"] = lambda: until_start(["go", "run", source])
-            works["Go, built"] = lambda: until_start([go])
-        medians = in_turn(works, rounds)
-    limits = []
-    if "go run" in medians:
-        limits = [Limit("the lab against go run", medians["labs.file_leak"] / medians["go run"], 1)]
-    note = "`go run` finds its build in the cache from the second run on, as here."
-    rows = against(medians, "labs.file_leak")
-    return Table("Time to the START line", ["", "median", "× the lab"], rows, limits, note)
+        medians = in_turn(works, effort)
+    rows = against(medians, ours, Limit(ratio(medians, ours, theirs), "× go run", 1, 1.3))
+    note = "`go run` finds its packages built from the second time on, and only links, as here."
+    return Table("From the command to the START line", ["", "median", "× the lab"], rows, note)
 
 
 def imports() -> Table:
-    """Show the dearest modules that the lab's start imports, with all that each brings along."""
-    environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
-    command = [sys.executable, "-c", "import labs.file_leak"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    found = sorted(((int(us), name) for us, name in IMPORTED.findall(done.stderr)), reverse=True)
-    rows = [[name, duration(us / 1e6)] for us, name in found[:DEAREST]]
-    return Table("Imports of a lab", ["module", "with what it imports"], rows)
+    """Show the dearest modules that the lab's start imports, and which it leaves for later."""
+    environment = plain() | {"PYTHONPROFILEIMPORTTIME": "1"}
+    line = [sys.executable, "-c", "import labs.file_leak"]
+    done = subprocess.run(line, cwd=ROOT, env=environment, capture_output=True, text=True)
+    found = {name: int(us) for us, name in IMPORTED.findall(done.stderr)}
+    dearest = sorted(found, key=found.__getitem__, reverse=True)[:DEAREST]
+    heavy = sum(name in found for name in HEAVY)
+    first = Limit(heavy, "heavy imports", 0, 0)
+    rows = [
+        Row([name, duration(found[name] / 1e6)], [first] if name == "labs.file_leak" else [])
+        for name in dearest
+    ]
+    note = f"Left for when they are needed: {', '.join(HEAVY)}."
+    return Table("What `import labs.file_leak` imports", ["", "with its own imports"], rows, note)
 
 
-def tables(rounds: int) -> list[Table]:
+def tables(effort: Effort) -> list[Table]:
     """Measure both."""
-    return [starts(max(3, rounds // 2)), imports()]
+    return [starts(effort), imports()]
