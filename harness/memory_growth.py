@@ -2,12 +2,11 @@
 
 import gc
 import tracemalloc
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from types import FunctionType, TracebackType
 from typing import Self
 
+from harness.collector import known
 from harness.findings import Frame, Leak
 from harness.tracking.stacks import is_library
 from harness.verdict_growth import Growth, Trend, judge_growth
@@ -56,7 +55,7 @@ class MemoryTrace:
             if (size := self._growth(traceback, calls_per_round)) is not None
         }
         largest = sorted(sizes, key=lambda traceback: -sizes[traceback].count)[:MOST_LINES]
-        made = [list(islice(_objects(traceback), ASKED_AT_MOST)) for traceback in largest]
+        made = [_objects(traceback)[:ASKED_AT_MOST] for traceback in largest]
         tracemalloc.stop()  # the search for holders would be traced, which takes ten times as long
         return tuple(
             _leak(traceback, sizes[traceback], objects)
@@ -88,7 +87,7 @@ def _frames(traceback: tracemalloc.Traceback) -> tuple[Frame, ...]:
 
 def _function_at(file: str, line: int) -> str:
     """Return the innermost function that has code on a line: tracemalloc tells only the line."""
-    codes = [each.__code__ for each in gc.get_objects() if isinstance(each, FunctionType)]
+    codes = [each.__code__ for each in known(FunctionType)]
     there = [
         code
         for code in codes
@@ -98,9 +97,11 @@ def _function_at(file: str, line: int) -> str:
     return innermost.co_qualname if innermost else "<module>"
 
 
-def _objects(traceback: tracemalloc.Traceback) -> Iterator[object]:
+def _objects(traceback: tracemalloc.Traceback) -> list[object]:
     line = traceback[-1]
-    for each in gc.get_objects():
+
+    def is_of_line(each: object) -> bool:
         made = tracemalloc.get_object_traceback(each)
-        if made is not None and made[-1] == line:
-            yield each
+        return made is not None and made[-1] == line
+
+    return [each for each in gc.get_objects() if is_of_line(each)]
