@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from .children import end_session
 from .cli import COMMON, EXHAUSTED, Options
 from .command import DONE, USAGE
 from .errors import UsageError
 from .jsonlines import Reader
-from .model import Lab, Run, Variant
+from .model import Event, Lab, Run, Variant
 from .progress import Show, show_for
 from .stops import Stopped
 from .table import as_objects, cells, render
@@ -73,6 +73,17 @@ class Child:
     def complaint(self) -> str:
         """What the child has written to stderr, whole once it is finished."""
         return "".join(self._complaints)
+
+    def events(self, line: str) -> Sequence[Event]:
+        """Return what a line of the child stands for.
+
+        What else it prints goes to stderr, and so does what a killed one left half written.
+        """
+        try:
+            return self.reader.events(line)
+        except ValueError:
+            sys.stderr.write(f"{self.variant}  {line.rstrip()}\n")
+            return []
 
     def stop(self) -> None:
         """Ask the child to stop, unless it is over; it then writes its result so far."""
@@ -157,8 +168,8 @@ def _follow(children: Mapping[Variant, Child], lines: Lines, show: Show) -> None
             running.discard(variant)
             if children[variant].reader.run is None:
                 return
-        else:
-            show(variant, line, children[variant].reader.events(line))
+        elif events := children[variant].events(line):
+            show(variant, line, events)
 
 
 def _finish(children: Mapping[Variant, Child], lines: Lines) -> list[int]:
@@ -169,7 +180,7 @@ def _finish(children: Mapping[Variant, Child], lines: Lines) -> list[int]:
     while not lines.empty():
         variant, line = lines.get_nowait()
         if line is not None:
-            children[variant].reader.events(line)
+            children[variant].events(line)
     return statuses
 
 

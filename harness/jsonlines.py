@@ -105,7 +105,12 @@ class Reader:
 
     def events(self, line: str) -> list[Event]:
         """Return the events that one line stands for; `ValueError` when it is not ours."""
-        content: Json = json.loads(line)
+        try:
+            return self._events(json.loads(line))
+        except (LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(f"no line of a run: {type(error).__name__} {error}") from error
+
+    def _events(self, content: Json) -> list[Event]:
         if content["event"] == "failure":
             return [_failure(content)]
         if content["event"] == "exhaustion":

@@ -190,11 +190,11 @@ class _Briefly(logging.Handler):
     """
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write what was raised, unless the one who asked was to blame."""
+        """Write what was raised, unless the one who asked was to blame, or has gone."""
         from aiohttp.http_exceptions import HttpProcessingError
 
         error = record.exc_info and record.exc_info[1]
-        if error and not isinstance(error, HttpProcessingError):
+        if error and not isinstance(error, (HttpProcessingError, ConnectionError)):
             sys.stderr.write(
                 f"a page of the debug server failed: {type(error).__name__}: {error}\n"
             )

@@ -31,7 +31,7 @@ class Runs:
         if line is None:
             self.ended.append(variant)
         else:
-            self._children[variant].reader.events(line)
+            self._children[variant].events(line)
 
     def so_far(self, variant: Variant) -> Run:
         """Return what is known of one.

@@ -1,6 +1,5 @@
 """Brings together what the ledger remembers and what the operating system has open now."""
 
-import gc
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import ref
 
+from harness.collector import known
 from harness.tracking import kinds
 from harness.tracking.descriptors import Descriptor, Identity, describe_descriptor
 from harness.tracking.ledger import Ledger, Origin, Owned, Raw
@@ -178,7 +178,7 @@ def live_connections() -> dict[int, Any]:
     sqlite3 = sys.modules.get("sqlite3")
     if sqlite3 is None:
         return {}
-    return {id(each): each for each in gc.get_objects() if isinstance(each, sqlite3.Connection)}
+    return {id(each): each for each in known(sqlite3.Connection)}
 
 
 def _is_open_connection(connection: Any) -> bool:  # noqa: ANN401
@@ -220,8 +220,7 @@ def _unseen(free: Listing, baseline: Mapping[int, Identity]) -> Iterator[Entry]:
 def _file_objects() -> dict[int, "ref[Any]"]:
     """Return the raw file objects by descriptor: some are made without `open`."""
     found = {}
-    for each in gc.get_objects():
-        if isinstance(each, io.FileIO):
-            with suppress(ValueError):  # closed, maybe by another thread just now
-                found[each.fileno()] = ref(each)
+    for each in known(io.FileIO):
+        with suppress(ValueError):  # closed, maybe by another thread just now
+            found[each.fileno()] = ref(each)
     return found

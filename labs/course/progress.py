@@ -52,11 +52,11 @@ def load() -> tuple[Progress, str]:
 
 
 def _parsed(text: str) -> Progress:
-    document = json.loads(text)
     try:
+        document = json.loads(text)
         hints = {str(name): int(number) for name, number in document["hints"].items()}
         return Progress(hints, tuple(str(name) for name in document["passed"]))
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not what was written: {error}") from None
 
 

@@ -69,7 +69,16 @@ def test_start_never_overwrites_and_reset_keeps_the_old_copy(course):
     assert json.loads(FILE.read_text()) == {"hints": {}, "passed": []}
 
 
-@pytest.mark.parametrize("damage", ['{"hints": {"file_', "[]", '{"hints": 3, "passed": []}'])
+DAMAGES = (
+    '{"hints": {"file_',
+    "[]",
+    '{"hints": 3, "passed": []}',
+    '{"hints": {"file_leak": 1e999}, "passed": []}',
+    "[" * 100_000,
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=range(len(DAMAGES)))
 def test_a_damaged_progress_file_is_put_aside(damage, course):
     """A sentence says so, the damaged one is kept, the copy untouched, and a new one begins."""
     course("start file_leak")

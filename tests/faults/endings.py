@@ -27,7 +27,7 @@ from .surroundings import hidden_proc, nobody, shims, small_disk
 
 COUNT, SHORT = 300, 26
 DURATION_S = 1.2
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 COMPLAINT = re.compile(r"Traceback|Exception ignored|never awaited|Fatal Python|Warning: |Error in")
 REFUSAL = re.compile(r"[\w. -]+: error: .+")
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP

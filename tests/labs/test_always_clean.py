@@ -206,6 +206,17 @@ def test_what_a_killed_child_had_started_ends_too(place, monkeypatch):
     assert place.leftovers() == []
 
 
+def test_what_else_a_child_prints_does_not_end_the_comparison(capsys):
+    """A library's greeting, or half a line of a child that was killed as it wrote."""
+    prints = ["bash", "-c", "echo hello; echo '{}'; printf '{\"event\": \"rep'"]
+    lines: compare.Lines = queue.Queue()
+    child = compare.Child(prints, Variant.FIXED, LAB, lines)
+    came = iter(lambda: lines.get(timeout=30)[1], None)
+    assert [list(child.events(line)) for line in came] == [[], [], []]
+    assert child.finish() == 0
+    assert capsys.readouterr().err == 'fixed  hello\nfixed  {}\nfixed  {"event": "rep\n'
+
+
 def is_leaky(process):
     """Tell whether a child of the comparison runs the leaky variant."""
     return "--leaky" in process.cmdline()

@@ -1,5 +1,6 @@
 """The pages of the debug server, asked as curl and a browser ask them."""
 
+import asyncio
 import errno
 import os
 import resource
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.pprof.aside import aside
 from harness.pprof.descriptors import Descriptor, fd_profile
 from harness.pprof.profile import column
 from harness.pprof.proto import decode
@@ -276,3 +278,15 @@ def ask(connection: socket.socket, path: str) -> bytes:
     while len(body) < length:
         body += connection.recv(65536)
     return head + body
+
+
+def test_a_look_that_another_one_broke_is_made_again() -> None:
+    """Two looks at the heap at once may end in a SystemError of Python's."""
+    looks = iter([SystemError("bad argument to internal function"), None])
+
+    def look() -> str:
+        if error := next(looks):
+            raise error
+        return "seen"
+
+    assert asyncio.run(aside(look)) == "seen"
