@@ -202,6 +202,9 @@ class Drive:
 
     def _evidence(self, leak: Leak, operations: int) -> tuple[str, ...]:
         held_by = tuple(from_subject(path, self._subject) for path in leak.held_by[:1])
+        if leak.kind in {gauge.title for gauge in self._judged}:
+            grew = f"{leak.kind} grew by {leak.count} in {operations} operations"
+            return (f"{grew} ({leak.growth_per_call:.3g} per operation); release what each takes",)
         own = tuple(at for at in leak.opened_at if at[0] == self._file)
         shown = replace(leak, held_by=held_by, opened_at=own or leak.opened_at[:1])
         return tuple(describe(shown, operations, "operation"))
