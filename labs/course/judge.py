@@ -46,7 +46,7 @@ def judge(lab: str, copies: Sequence[Path]) -> list[Judgement]:
 
     Raises:
         UsageError: the lab cannot be judged: it has no exercise, a library is missing, or its own
-            fixed twin could not be driven.
+            fixed twin could not be driven or did not come to an end.
     """
     with tempfile.TemporaryDirectory(prefix="leak-lab-check-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -69,11 +69,13 @@ def _judgement(folder: Path, number: int) -> Judgement:
     if ended is None:
         return Judgement((("it ended the process that judges it; leave other processes alone",),))
     printed = _printed(folder / f"{number}.drive.output")
+    reference = _read(folder / "reference.json")
+    if driven is None and reference is None and ended[0] is None:
+        raise UsageError("the fixed twin did not come to an end either: the machine is too busy")
     if driven is None:
         return Judgement(((of_process(ended[0]),),), printed=printed)
     if driven["broken"]:
         return Judgement(((driven["broken"],),), printed=printed)
-    reference = _read(folder / "reference.json")
     if reference is None or reference["broken"]:
         why = reference["broken"] if reference else "it gave no answer"
         raise UsageError(f"the fixed twin could not be driven: {why}")
