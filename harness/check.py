@@ -144,7 +144,8 @@ def describe(leak: Leak, calls: int, call: str = "call") -> list[str]:
         what = f"{leak.count} bytes of memory never freed"
     else:
         what = f"{leak.count} unclosed {noun(leak.kind, leak.count)}"
-    sentence = f"detected {what} after {calls} {call}s ({_figure(leak.growth_per_call)} per {call})"
+    made = f"{calls} {call}" if calls == 1 else f"{calls} {call}s"
+    sentence = f"detected {what} after {made} ({_figure(leak.growth_per_call)} per {call})"
     verb = "allocated" if leak.kind == "memory" else "opened"
     lines = [f"{sentence}, {_opened_at(leak, verb)}"]
     lines += [f"  called from {place(frame)}" for frame in leak.opened_at[1:4]]

@@ -31,6 +31,15 @@ WITHOUT_CLOSING = frozenset(
 )
 """Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
 
+# fmt: off
+KINDS = {
+    "file", "fd", "socket", "pipe", "process", "thread", "executor", "task", "transport",
+    "selector", "mmap", "sqlite3", "directory", "device", "memory", "epoll", "kqueue", "eventfd",
+    "timerfd", "signalfd", "pidfd", "inotify", "fanotify", "io_uring", "userfaultfd", "perf_event",
+}
+# fmt: on
+"""The kinds that `allow` and `kinds` can name."""
+
 MARKER = """no_leaks(calls=None, allow=None, kinds=None): fail the test if what it opened is still
 open after it. calls: call it in rounds of so many calls and fail if anything grows in every round.
 allow: how many of a kind may stay open, such as {"thread": 1}. kinds: look at these kinds only."""
@@ -180,15 +189,41 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a marker that is not understood before any test has run."""
+    for item in items:
+        _rules(item)
+
+
 def _rules(item: pytest.Item) -> Rules | None:
     marker = item.get_closest_marker("no_leaks")
     if marker is None:
         return Rules() if item.config.getoption("check_leaks") else None
-    try:
-        found = Rules(*marker.args, **{**marker.kwargs, "allow": marker.kwargs.get("allow") or {}})
-    except TypeError as error:
-        raise pytest.UsageError(f"{item.nodeid}: no_leaks: {error}; {MARKER}") from error
-    return found
+    wrong = _wrong(*marker.args, **marker.kwargs)
+    if wrong:
+        raise pytest.UsageError(f"{item.nodeid}: no_leaks: {wrong}; {' '.join(MARKER.split())}")
+    return Rules(*marker.args, **{**marker.kwargs, "allow": marker.kwargs.get("allow") or {}})
+
+
+def _wrong(
+    calls: object = None,
+    allow: Mapping[str, int] | None = None,
+    kinds: Collection[str] | None = None,
+    *more: object,
+    **unknown: object,
+) -> str:
+    """Say what is wrong with a marker's arguments, "" where nothing is."""
+    if more or unknown:
+        return f"there is no {', '.join(map(str, [*more, *unknown]))}"
+    if calls is not None and not (isinstance(calls, int) and calls > 0):
+        return f"calls={calls!r}: give a whole number of 1 or more"
+    if not isinstance(allow or {}, Mapping):
+        return f"allow={allow!r}: give a number for each kind"
+    if isinstance(kinds, str) or not isinstance(kinds or (), Collection):
+        return f"kinds={kinds!r}: give a list"
+    strange = sorted({*(allow or ()), *(kinds or ())} - KINDS)
+    known = ", ".join(sorted(KINDS))
+    return f"no kind is called {', '.join(map(repr, strange))}, only {known}" if strange else ""
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.pytest_plugin import _wrong
+
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[1]
 
@@ -50,7 +52,7 @@ def test_a_marked_test_that_leaks_fails_with_line_and_holder(suite):
     result.stdout.fnmatch_lines(
         [
             "test_it.py::test_leaky leaks 1 file",
-            "detected 1 unclosed file after 1 calls (1 per call), opened at *test_it.py:* in leak",
+            "detected 1 unclosed file after 1 call (1 per call), opened at *test_it.py:* in leak",
             "*held by test_it.KEPT (list, 1 item) → TextIOWrapper",
         ]
     )
@@ -269,3 +271,32 @@ def test_a_misspelt_argument_of_the_marker_is_said(suite):
     """)
     assert result.ret != 0
     assert "cals" in result.stdout.str() + result.stderr.str()
+
+
+def test_a_marker_that_is_not_understood_is_told_before_any_test_runs(suite):
+    """A kind that does not exist would look at nothing, and pass for ever."""
+    result = suite("""
+    def test_before(): print("ran")
+
+    @pytest.mark.no_leaks(kinds=["files"])
+    def test_marked(): pass
+    """)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = "*test_it.py::test_marked: no_leaks: no kind is called 'files', only *"
+    result.stderr.fnmatch_lines([said])
+    result.assert_outcomes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"callz": 3}, "there is no callz"),
+        ({"calls": 0}, "calls=0: give a whole number of 1 or more"),
+        ({"kinds": "file"}, "kinds='file': give a list"),
+        ({"allow": "thread"}, "allow='thread': give a number for each kind"),
+        ({"calls": 5, "allow": {"thread": 1}, "kinds": ["thread", "memory"]}, ""),
+    ],
+)
+def test_what_is_wrong_with_a_marker_is_said(arguments, said):
+    """With the argument and its value."""
+    assert _wrong(**arguments) == said

@@ -1,7 +1,9 @@
-// Zoom and search in a flame graph that the server has drawn: boxes are moved, never redrawn.
+// Width, zoom and search of a flame graph that the server has drawn: boxes are moved, never redrawn.
 "use strict";
 
 const svg = document.querySelector("#graph svg");
+const drawn = svg ? svg.viewBox.baseVal.width : 0; // what data-x and data-w are measured in
+let shown = [0, drawn];
 
 function place(group, from, scale, total) {
   const x = (Number(group.dataset.x) - from) * scale;
@@ -19,8 +21,16 @@ function place(group, from, scale, total) {
 }
 
 function zoom(from, width) {
+  shown = [from, width];
   const total = svg.viewBox.baseVal.width;
   for (const group of svg.querySelectorAll("g")) place(group, from, total / width, total);
+}
+
+function fit() {
+  const room = Math.max(svg.parentElement.clientWidth, 300);
+  svg.setAttribute("width", room);
+  svg.setAttribute("viewBox", `0 0 ${room} ${svg.viewBox.baseVal.height}`);
+  zoom(...shown);
 }
 
 function find(wanted) {
@@ -38,7 +48,9 @@ if (svg) {
     const group = event.target.closest("g");
     if (group) zoom(Number(group.dataset.x), Number(group.dataset.w));
   });
-  document.getElementById("reset").onclick = () => zoom(0, svg.viewBox.baseVal.width);
+  document.getElementById("reset").onclick = () => zoom(0, drawn);
+  window.addEventListener("resize", fit);
+  fit();
   const field = document.getElementById("find");
   field.oninput = () => find(field.value);
   field.value = decodeURIComponent(location.hash.slice(1));

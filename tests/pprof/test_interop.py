@@ -1,6 +1,7 @@
 """Go's own `go tool pprof`, and a browser, on the pages of the debug server."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -206,8 +207,13 @@ def test_the_web_page_of_pprof_shows_it(
 def test_the_flame_graph_works_offline_in_a_browser(
     server: Server, program: LoopThread, tmp_path: Path
 ) -> None:
-    """The page's own script has run: its search finds the call that the address names."""
+    """The page's own script has run: its search finds the call that the address names.
+
+    The graph is as wide as the window.
+    """
     program.start(programs.iterates, "probed")
-    page = rendered(f"{server.base}ui?profile=goroutine#programs.generated", tmp_path)
+    address = f"{server.base}ui?profile=goroutine#programs.generated"
+    page = rendered(address, tmp_path, "--window-size=700,500")
     assert "1 found</output>" in page
+    assert 500 < int(re.search(r'<svg [^>]*width="(\d+)"', page)[1]) < 700
     assert 'class="found"' in page
