@@ -64,7 +64,7 @@ def main() -> None:
         behave = _started(partial(_behave, lab, copy, folder), folder, f"{number}.behave")
         codes = _ended(reference, drive, behave)
         (folder / f"{number}.ended.json").write_text(json.dumps(codes), encoding="utf-8")
-        if number == 0:
+        if number == 0 and len(orders["copies"]) > 1:
             _import_once(folder / "reference.modules.json")
     reference.kill()
 

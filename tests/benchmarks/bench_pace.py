@@ -1,7 +1,6 @@
 """How late paced operations come, and how many: ours, a loop that sleeps, and a ticker in Go."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,20 +8,19 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harness.clock import SystemClock
 from harness.runner import Pace
 
-from .measure import Effort, Limit, Row, Table, Unavailable, duration
+from .measure import Effort, Limit, Row, Table, Unavailable, available, duration, in_memory
 
 RATES_HZ = 50, 1000, 5000
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 REPORTS = 4
 REPORT_LATE_S = 0.02
-MEMORY = "/dev/shm"
-"""The disk decides how fast files can be made there; here it must not."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,8 @@ def at_rate(rate_hz: float, duration_s: float, program: str | None) -> list[Row]
 def pace(duration_s: float) -> Table:
     """Compare operations that do nothing."""
     with tempfile.TemporaryDirectory() as folder:
-        program = built(folder) if shutil.which("go") else None
+        there = available("Go ticker", partial(built, folder))
+        program = built(folder) if there else None
         rows = [row for rate_hz in RATES_HZ for row in at_rate(rate_hz, duration_s, program)]
     headers = ["", "rate", "late, median", "late, 99 %", "late, most", "made at each report"]
     return Table("Pace of operations", headers, rows, f"Over {duration_s:g} s each.")
@@ -119,8 +118,7 @@ def reported(rate_hz: float, duration_s: float) -> Row:
     every_s = duration_s / REPORTS
     length = [f"--rate={rate_hz}", f"--duration={duration_s}", f"--report-every={every_s}"]
     line = [sys.executable, "-m", "labs.file_leak", "--fixed", "--json", "--no-server", *length]
-    environment = os.environ | ({"TMPDIR": MEMORY} if Path(MEMORY).is_dir() else {})
-    done = subprocess.run(line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(line, cwd=ROOT, env=in_memory(), stdout=subprocess.PIPE, check=True)
     lines: list[Mapping[str, float]] = [json.loads(each) for each in done.stdout.splitlines()]
     reports = [each for each in lines if each["event"] == "report"][1:]  # the first is at zero
     late_s = [each["elapsed_s"] - every_s * at for at, each in enumerate(reports, start=1)]

@@ -7,7 +7,7 @@ import threading
 import urllib.request
 from dataclasses import dataclass, field
 
-from .measure import Effort, Limit, Row, Table, duration, seconds
+from .measure import Effort, Limit, Row, Table, duration, in_memory, seconds
 
 RATE_HZ = 1000
 REPORT_S = 0.5
@@ -33,7 +33,7 @@ def visited(path: str, duration_s: float) -> Visited:
     length = [f"--rate={RATE_HZ}", f"--duration={duration_s:g}", f"--report-every={REPORT_S}"]
     command = [sys.executable, "-m", "labs.file_leak", "--leaky", "--json", "--port=0", *length]
     seen = Visited()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=in_memory(), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         port = json.loads(process.stdout.readline())["server_port"]
         visitor = threading.Thread(target=visit, args=(f"http://localhost:{port}/", path, seen))
@@ -83,5 +83,7 @@ def tables(effort: Effort) -> list[Table]:
         "answer, longest",
         "answer, largest",
     ]
-    note = f"The leaky file lab at {RATE_HZ} files a second, a report every {REPORT_S} s."
+    note = (
+        f"The leaky file lab at {RATE_HZ} files a second, a report every {REPORT_S} s, in memory."
+    )
     return [Table("Live page", headers, rows, note)]
