@@ -1,12 +1,14 @@
 """Breaks the labs in every way at hand and writes RESULTS.md: `python -m tests.faults [NAME ...]`.
 
-With `--short`, names or a count the results are printed only. Exit status 1 when there is a fault.
+Each campaign writes its part; with `--short`, a count or one case they are printed only. Exit
+status 1 when there is a fault.
 """
 
 import argparse
 import importlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
 
@@ -16,6 +18,11 @@ from tests.benchmarks.measure import Table, seconds
 from .cases import Order
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "RESULTS.md"
+PART = re.compile(r"<!-- (\w+) -->.*?(?=<!-- |\Z)", re.DOTALL)
+HEAD = (
+    "# What it withstands\n\nWritten by `python -m tests.faults`, each part by its own command.\n"
+)
 NAMES = "endings", "requests", "verdicts", "slow_leaks", "readers", "soak"
 
 
@@ -49,14 +56,19 @@ def campaign(name: str, given: argparse.Namespace, seed: int) -> list[Table]:
     return found
 
 
-def document(tables: Sequence[Table], seed: int) -> str:
-    """Return RESULTS.md, with what the long form has found so far."""
-    head = (
-        "# What it withstands\n\n"
-        f"Written by `python -m tests.faults --seed {seed}`.\n\n{machine()}\n"
-    )
+def section(name: str, tables: Sequence[Table], seed: int) -> str:
+    """Return a campaign's part of RESULTS.md."""
+    head = f"<!-- {name} -->\n{machine()} `python -m tests.faults {name} --seed {seed}`\n"
+    return "\n".join([head, *(table.as_markdown() for table in tables)])
+
+
+def write(sections: Mapping[str, str]) -> None:
+    """Write RESULTS.md: these campaigns' parts anew, those of the others as they were."""
+    before = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else ""
+    parts = {found[1]: found[0].strip() for found in PART.finditer(before)} | sections
+    body = [parts[name].strip() + "\n" for name in NAMES if name in parts]
     found = (HERE / "FOUND.md").read_text(encoding="utf-8")
-    return "\n".join([head, *(table.as_markdown() for table in tables), found])
+    RESULTS.write_text("\n".join([HEAD, *body, f"<!-- found -->\n{found}"]), encoding="utf-8")
 
 
 def main() -> int:
@@ -64,11 +76,15 @@ def main() -> int:
     given = parsed()
     seed = SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}\n", flush=True)
-    tables = [table for name in given.names or NAMES for table in campaign(name, given, seed)]
-    if not (given.names or given.short or given.count):
-        (HERE / "RESULTS.md").write_text(document(tables, seed), encoding="utf-8")
+    tables = {name: campaign(name, given, seed) for name in given.names or NAMES}
+    if not (given.short or given.count or given.only is not None):
+        write({name: section(name, found, seed) for name, found in tables.items()})
     missed = [
-        f"{table.title}: {limit}" for table in tables for limit in table.limits if not limit.met
+        f"{table.title}: {limit}"
+        for found in tables.values()
+        for table in found
+        for limit in table.limits
+        if not limit.met
     ]
     print("\n".join(missed) or "no fault")
     return int(bool(missed))
