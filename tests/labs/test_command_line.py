@@ -6,6 +6,7 @@ import resource
 import socket
 import stat
 import subprocess
+from pathlib import Path
 
 import pytest
 from running import ROOT, Place
@@ -152,6 +153,17 @@ def test_a_closed_stdout_is_told(place):
     done = run_plain(["bash", "-c", f"{command} >&-"], place.environment())
     assert done.returncode == 2
     assert "standard output is closed" in done.stderr
+
+
+def test_a_full_disk_below_the_output_ends_a_comparison_in_one_line(place):
+    """What it measured cannot be shown."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = " ".join(place.command("--port=0", "--duration=0.2"))
+    done = run_plain(["bash", "-c", f"{command} >/dev/full"], place.environment())
+    assert done.returncode == 2
+    assert done.stderr.startswith("labs.file_leak: error: the output cannot be written: [Errno 28]")
+    assert done.stderr.count("\n") == 1
 
 
 def test_help_shows_an_example_of_every_option(place):
