@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from harness import command
 from harness.children import ending, run_child
 from harness.cli import Parser, between
 from harness.findings import Leak, Plan, Result
@@ -35,7 +36,14 @@ examples:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Judge the target that `argv` names, print the verdict and return the exit status."""
+    """Judge the target that `argv` names, print the verdict and return the exit status.
+
+    A signal ends it with the child that it has started, and 128 + its number.
+    """
+    return command.run("harness check", lambda: _main(argv))
+
+
+def _main(argv: Sequence[str]) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     if options.limit is not None and options.limit > hard():

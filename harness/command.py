@@ -1,5 +1,6 @@
 """How a command of ours ends: its exit status, and one line instead of a traceback."""
 
+import errno
 import sys
 from collections.abc import Callable
 
@@ -23,12 +24,15 @@ def run(program: str, work: Callable[[], int]) -> int:
     stops.stop_on_signals()
     try:
         status = work()
+        sys.stdout.flush()
     except UsageError as error:
         return _written(refuse(program, str(error)))
     except (stops.Stopped, OSError, RuntimeError) as error:
         ended_with = _status_of(error)
         if ended_with is None:
-            raise
+            if not _is_full(error):
+                raise
+            ended_with = refuse(program, f"the output cannot be written: {error}")
         status = ended_with
     return _written(status)
 
@@ -41,6 +45,12 @@ def _status_of(error: BaseException) -> int | None:
         return 128 + stopped.number
     is_output = isinstance(error, OSError) and error.errno in stops.OUTPUT_CLOSED
     return CLOSED_OUTPUT if is_output else None
+
+
+def _is_full(error: BaseException) -> bool:
+    """Tell a stream that takes no more; of a file, whoever has opened it says which."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.errno in full and error.filename is None
 
 
 def _written(status: int) -> int:

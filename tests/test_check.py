@@ -7,12 +7,14 @@ import gc
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import textwrap
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.errors import UsageError
@@ -695,6 +697,48 @@ def test_a_terminal_without_unicode_gets_ascii(program):
     """Marks become words, not question marks."""
     done = run_check("app.jobs:fixed", cwd=program, PYTHONIOENCODING="ascii")
     assert done.stdout.startswith("[ok] No leak! app.jobs:fixed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_check_and_its_child(number, program):
+    """No traceback, the shell's status, and nothing left running or in the temporary folder."""
+    (program / "app" / "jobs.py").write_text(
+        "import os, pathlib, time\n"
+        "def slow():\n"
+        "    pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "    time.sleep(60)\n",
+        encoding="utf-8",
+    )
+    (program / "tmp").mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(program / "tmp")}
+    command = [sys.executable, "-m", "harness", "check", "app.jobs:slow"]
+    check_of = subprocess.Popen(
+        command, cwd=program, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    written = program / "pid"
+    while not (written.exists() and written.read_text(encoding="utf-8")):
+        assert check_of.poll() is None
+        time.sleep(0.01)
+    check_of.send_signal(number)
+    _, said = check_of.communicate(timeout=30)
+    assert (check_of.returncode, said) == (128 + number, "")
+    assert not psutil.pid_exists(int(written.read_text(encoding="utf-8")))
+    assert list((program / "tmp").iterdir()) == []
+
+
+def test_a_full_disk_below_the_output_is_one_line(program):
+    """The verdict could not be written, so there is none."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    command = [sys.executable, "-m", "harness", "check", "app.jobs:fixed"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, cwd=program, env=environment, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.startswith("harness check: error: the output cannot be written: [Errno 28]")
+    assert done.stderr.count("\n") == 1
 
 
 def test_nothing_of_the_child_is_left(program):

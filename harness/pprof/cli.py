@@ -45,7 +45,11 @@ def main(argv: Sequence[str], out: TextIO | None = None) -> int:
     except ProfileError as error:
         sys.stderr.write(f"error: {error}\n")
         return USAGE
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno not in stops.OUTPUT_CLOSED:
+            sys.stderr.write(f"error: the output cannot be written: {error}\n")
+            stops.silence(sys.stdout)
+            return USAGE
         stops.silence(sys.stdout)
         return CLOSED_OUTPUT
     except KeyboardInterrupt:
