@@ -2,7 +2,17 @@
 
 import pytest
 
-from tests.benchmarks.measure import Effort, Limit, Row, Table, Unavailable, command, in_turn, ratio
+from tests.benchmarks.measure import (
+    Effort,
+    Limit,
+    Row,
+    Table,
+    Unavailable,
+    command,
+    in_turn,
+    ratio,
+    tables_of,
+)
 
 ONCE = Effort(rounds=1, budget_s=1)
 
@@ -52,3 +62,11 @@ def test_a_tool_that_refuses_says_why(monkeypatch):
     monkeypatch.setenv("CI", "true")
     with pytest.raises(Unavailable, match="/no/such/folder"):
         in_turn({"theirs": command("ls /no/such/folder")}, ONCE)
+
+
+def test_a_benchmark_that_fails_is_missed_and_the_others_stay(capsys):
+    """One tool that misbehaves must not cost the figures of all others."""
+    (table,) = tables_of("no_such", ONCE)
+    assert table.missed(short=True) == ["bench_no_such, failed: ❌ 1 failed (at most 0)"]
+    assert "bench_no_such" in table.as_markdown(short=True)
+    assert "ModuleNotFoundError" in capsys.readouterr().err

@@ -23,8 +23,6 @@ CREATED_BY: Any = None
 USER_DEPTH = 12
 LIBRARY_DEPTH = 64
 ORIGIN_LENGTH = 4 * LIBRARY_DEPTH
-_SHALLOW = range(USER_DEPTH)
-_DEEP = range(LIBRARY_DEPTH)
 GENERATED = "<frozen", "<string>"
 """Code without a file: the import system's, and what `exec`, dataclasses and our children run."""
 BOUNDARIES = {
@@ -42,15 +40,40 @@ def prepare() -> None:
 
 def capture(frame: FrameType) -> RawStack:
     """Return the raw stack from `frame` outwards: 12 frames, or 64 below a library's frame."""
+    if _is_library[frame.f_code.co_filename]:
+        return _walk(frame, LIBRARY_DEPTH)
+    try:
+        return _walk_twelve(frame)
+    except AttributeError:  # there are fewer
+        return _walk(frame, USER_DEPTH)
+
+
+def _walk(frame: FrameType, depth: int) -> RawStack:
     stack: RawStack = []
     outer: FrameType | None = frame
-    for _ in _DEEP if _is_library[frame.f_code.co_filename] else _SHALLOW:
-        stack.append(outer.f_code)  # type: ignore[union-attr]
-        stack.append(outer.f_lasti)  # type: ignore[union-attr]
-        outer = outer.f_back  # type: ignore[union-attr]
-        if outer is None:
-            break
+    while outer is not None and len(stack) < 2 * depth:
+        stack.append(outer.f_code)
+        stack.append(outer.f_lasti)
+        outer = outer.f_back
     return stack
+
+
+def _walk_twelve(a: Any) -> RawStack:  # noqa: ANN401 - the outermost has no caller
+    """Return the stack of USER_DEPTH frames: a loop over them would be half of a tracker's cost."""
+    return [
+        a.f_code, a.f_lasti,
+        (b := a.f_back).f_code, b.f_lasti,
+        (c := b.f_back).f_code, c.f_lasti,
+        (d := c.f_back).f_code, d.f_lasti,
+        (e := d.f_back).f_code, e.f_lasti,
+        (f := e.f_back).f_code, f.f_lasti,
+        (g := f.f_back).f_code, g.f_lasti,
+        (h := g.f_back).f_code, h.f_lasti,
+        (i := h.f_back).f_code, i.f_lasti,
+        (j := i.f_back).f_code, j.f_lasti,
+        (k := j.f_back).f_code, k.f_lasti,
+        (m := k.f_back).f_code, m.f_lasti,
+    ]  # fmt: skip
 
 
 def joined(stack: RawStack, creator: RawStack | None) -> RawStack:

@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,8 +115,15 @@ def _cells(row: Row, short: bool) -> list[str]:
 
 
 def tables_of(name: str, effort: Effort) -> list[Table]:
-    """Run the benchmark of this name."""
-    found: list[Table] = importlib.import_module(f"{__package__}.bench_{name}").tables(effort)
+    """Run the benchmark of this name; one that fails is a table too, and misses its bound."""
+    try:
+        found: list[Table] = importlib.import_module(f"{__package__}.bench_{name}").tables(effort)
+    except Exception as error:  # noqa: BLE001 - the others' figures must not be lost
+        traceback.print_exc()
+        why = f"{type(error).__name__}: {error}"
+        return [
+            Table(f"bench_{name}", ["", "why"], [Row(["failed", why], [Limit(1, "failed", 0, 0)])])
+        ]
     return found
 
 
