@@ -142,9 +142,11 @@ def compare(lab: Lab, program: str, options: Options) -> int:
         raise UsageError("--hold: goes with --leaky or --fixed, not with both at once")
     commands = {variant: command(lab, program, options, variant) for variant in PAIR}
     lines: Lines = queue.Queue()
-    children = {variant: Child(commands[variant], variant, lab, lines) for variant in PAIR}
+    children: dict[Variant, Child] = {}
     stopped: Stopped | None = None
     try:
+        for variant in PAIR:
+            children[variant] = _started(commands[variant], variant, lab, lines)
         with show_for(lab, options) as show:
             _follow(children, lines, show)
     except Stopped as error:
@@ -152,8 +154,19 @@ def compare(lab: Lab, program: str, options: Options) -> int:
     finally:
         statuses = _finish(children, lines)
         _tell([child.complaint for child in children.values()])
-    _conclude(lab, options, children)
+    if len(children) == len(PAIR):
+        _conclude(lab, options, children)
     return 128 + stopped.number if stopped else _status(statuses)
+
+
+def _started(command: list[str], variant: Variant, lab: Lab, lines: Lines) -> Child:
+    try:
+        return Child(command, variant, lab, lines)
+    except OSError as error:  # no more processes, no descriptor for the pipes, no right to Python
+        raise UsageError(
+            f"cannot start the {variant} run ({command[0]}): {error.strerror}; "
+            f"run it alone with --{variant}"
+        ) from None
 
 
 def _follow(children: Mapping[Variant, Child], lines: Lines, show: Show) -> None:

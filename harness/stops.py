@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import time
+import warnings
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
@@ -36,6 +37,8 @@ def stop(number: int, _frame: FrameType | None = None) -> None:
     """
     for ending in ENDING:
         signal.signal(ending, _ending_already)
+    # What was about to begin in an event loop will not, and Python would say so.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     raise Stopped(number)
 
 
@@ -56,11 +59,12 @@ def stopped_by(error: BaseException) -> Stopped | None:
     """Return the `Stopped` that an error was made of, if one was.
 
     A handler may raise anywhere: until 3.12 Python wraps what is raised while a class is made (in
-    `__set_name__`) in a RuntimeError.
+    `__set_name__`) in a RuntimeError, and an event loop that is stopped as its main task ends
+    raises one of its own.
     """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, Stopped):
-        cause = cause.__cause__
+        cause = cause.__cause__ or cause.__context__
     return cause
 
 

@@ -116,3 +116,37 @@ async def main():
 asyncio.run(main())
 """
     assert in_child(code) == (130, "", "")
+
+
+def test_a_signal_as_the_main_task_ends_is_a_signal():
+    """The event loop complains of having been stopped; the signal is what ended the run."""
+    code = """
+import asyncio
+from harness import command
+async def main():
+    loop = asyncio.get_running_loop()
+    stops.stop_between_callbacks(loop)
+    loop.create_task(asyncio.sleep(60))
+    loop.call_soon(signal.raise_signal, signal.SIGTERM)
+    await asyncio.sleep(0)
+sys.exit(command.run("lab", lambda: asyncio.run(main())))
+"""
+    assert in_child(code) == (143, "", "")
+
+
+def test_what_had_not_begun_at_the_end_is_not_complained_of():
+    """A library may wrap a coroutine in a task that is cancelled before its first step."""
+    code = """
+import asyncio
+async def wrapped(inner):
+    await inner
+async def main():
+    loop = asyncio.get_running_loop()
+    stops.stop_between_callbacks(loop)
+    signal.raise_signal(signal.SIGTERM)
+    while True:
+        loop.create_task(wrapped(asyncio.sleep(60)))
+        await asyncio.sleep(0)
+asyncio.run(main())
+"""
+    assert in_child(code) == (143, "", "")

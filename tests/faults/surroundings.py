@@ -60,12 +60,16 @@ def hidden_proc() -> list[str]:
 
 
 def nobody(folder: Path) -> list[str]:
-    """Return the prefix that gives up all rights but those on `folder`."""
+    """Return the prefix that gives up all rights but those on `folder`, and to read files.
+
+    Without that an interpreter in somebody's home could not be started at all.
+    """
     if os.geteuid() != 0:
         return []
     for each in (folder.parent, folder):
         each.chmod(0o777)
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    reading = [f"--{kind}-caps=+dac_read_search" for kind in ("inh", "ambient")]
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *reading]
 
 
 def shims(folder: Path, scripts: Mapping[str, str]) -> Path:

@@ -11,7 +11,8 @@ import psutil
 import pytest
 from running import ROOT, becomes_free, ports_in
 
-from harness import compare
+from harness import cli, compare
+from harness.errors import UsageError
 from harness.model import Variant
 from harness.probes import fds
 from labs.file_leak import LAB
@@ -215,6 +216,24 @@ def test_what_else_a_child_prints_does_not_end_the_comparison(capsys):
     assert [list(child.events(line)) for line in came] == [[], [], []]
     assert child.finish() == 0
     assert capsys.readouterr().err == 'fixed  hello\nfixed  {}\nfixed  {"event": "rep\n'
+
+
+def test_a_child_that_cannot_be_started_is_told(place, monkeypatch):
+    """No more processes are allowed: one line, and the child that did start is ended."""
+    monkeypatch.setenv("TMPDIR", str(place.tmp))
+    starts = iter([subprocess.Popen])
+
+    def popen(*arguments, **settings):
+        try:
+            return next(starts)(*arguments, **settings)
+        except StopIteration:
+            raise BlockingIOError(11, "Resource temporarily unavailable") from None
+
+    monkeypatch.setattr(compare.subprocess, "Popen", popen)
+    options = cli.parse(LAB, "labs.file_leak", ["--port=0"])
+    with pytest.raises(UsageError, match=r"cannot start the fixed run .*: Resource temporarily"):
+        compare.compare(LAB, "labs.file_leak", options)
+    assert place.leftovers() == []
 
 
 def is_leaky(process):
