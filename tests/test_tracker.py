@@ -448,3 +448,15 @@ def test_an_object_without_weak_references_is_left_alone(tracker):
     """A transport made of slots only works as without the tracker."""
     transport = asyncio.BaseTransport({"peername": "here"})
     assert transport.get_extra_info("peername") == "here"
+
+
+def test_a_file_that_another_thread_closes_during_the_listing_is_left_out():
+    """Between being found open and being asked for its number it may have been closed."""
+
+    class ClosedMeanwhile(io.FileIO):
+        closed = property(lambda _: False)
+
+    with Tracker() as tracker, io.FileIO(os.devnull) as unseen:
+        closed = ClosedMeanwhile(os.devnull)
+        closed.close()
+        assert [each.descriptor for each in tracker.open_resources()] == [unseen.fileno()]

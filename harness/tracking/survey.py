@@ -199,4 +199,5 @@ def _unseen(free: Listing, baseline: Mapping[int, Identity]) -> Iterator[Entry]:
 def _file_objects() -> dict[int, "ref[Any]"]:
     """Return the raw file objects by descriptor: some are made without `open`."""
     files = [each for each in gc.get_objects() if isinstance(each, io.FileIO) and not each.closed]
-    return {file.fileno(): ref(file) for file in files}
+    numbered = [(kinds.FILE.descriptor(file), ref(file)) for file in files]
+    return {number: file for number, file in numbered if number is not None}  # closed meanwhile
