@@ -28,10 +28,15 @@ def measure(names: Sequence[str], effort: Effort) -> Iterator[Table]:
 
     columns = "{task.description} {task.completed}/{task.total}", TimeElapsedColumn()
     console = Console(stderr=True)
-    show = console.is_terminal
     with (
         ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as pool,
-        Progress(*columns, console=console, refresh_per_second=1, disable=not show) as progress,
+        Progress(
+            *columns,
+            console=console,
+            refresh_per_second=1,
+            redirect_stdout=sys.stdout.isatty(),
+            disable=not console.is_terminal,
+        ) as progress,
     ):
         task = progress.add_task("", total=len(names))
         for name in names:
