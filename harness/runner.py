@@ -40,16 +40,15 @@ UnderWay = dict[asyncio.Task[None], float]
 async def cancelled_after() -> AsyncIterator[UnderWay]:
     """Yield a place for operations under way; those that are left in it at the end are cancelled.
 
-    The views of a run are taken before: what hangs belongs into them.
+    The views of a run are taken before: what hangs belongs into them. A run that is interrupted
+    leaves them to `asyncio.run`, which cancels everything: twice would cut off their cleaning up.
     """
     under_way: UnderWay = {}
-    try:
-        yield under_way
-    finally:
-        left = list(under_way)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+    yield under_way
+    left = list(under_way)
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 @dataclass(frozen=True)
