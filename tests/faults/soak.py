@@ -107,7 +107,7 @@ def soaked(here: Place, module: str, length_s: int) -> tuple[list[str], list[Lim
     limits = [
         Limit(f"{name}: descriptors more", tenth(fds, 10) - tenth(fds, 2), MOST_FDS),
         Limit(f"{name}: MB of memory more", growth_mb, MOST_MEMORY_MB),
-        Limit(f"{name}: exit status", ended.status, 0),
+        Limit(f"{name}: exit status", abs(ended.status), 0),
         Limit(f"{name}: reported a leak", float(verdict is True), 0),
         Limit(f"{name}: answers missed", len(seen.refused), 0),
     ]
