@@ -19,6 +19,7 @@ from itertools import pairwise
 from weakref import ReferenceType
 
 from harness.collector import no_collection
+from harness.probes.calls import calls_of_threads
 from harness.reference_names import (
     ARROW,
     Descriptions,
@@ -368,12 +369,11 @@ def _stacks() -> Iterator[tuple[int, types.FrameType]]:
 
     No variable may keep the frame it is in: that is a cycle with everything the callers hold.
     """
-    frame: types.FrameType | None
-    for ident, frame in sys._current_frames().items():
-        while frame is not None:
-            if not _is_own_frame(frame):
-                yield ident, frame
-            frame = frame.f_back  # noqa: PLW2901
+    for ident, calls in calls_of_threads().items():
+        while calls:
+            if not _is_own_frame(calls[0]):
+                yield ident, calls[0]
+            del calls[0]
 
 
 def _can_hold(frame: types.FrameType) -> bool:

@@ -99,9 +99,17 @@ class DebugServer:
         try:
             with self._unwatched(), suppress(asyncio.CancelledError):
                 self.loop.run_until_complete(self._serving)
+            self._end_the_rest()
         finally:
             self._listener.close()
             self.loop.close()
+
+    def _end_the_rest(self) -> None:
+        """Let what still waits on connections that were dropped end before its loop is closed."""
+        left = asyncio.all_tasks(self.loop)
+        for task in left:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
     async def _serve(self) -> None:
         from aiohttp import web

@@ -1,5 +1,6 @@
 """The debug server answers at EMFILE, drops who asks nothing, and leaves nothing behind."""
 
+import asyncio
 import os
 import re
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 
 import psutil
 import pytest
@@ -76,6 +78,19 @@ def test_what_is_no_request_is_refused_without_a_word(capfd, caplog):
             assert ask(made.port, rubbish).split()[1] == b"400"
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+def test_a_server_that_stops_leaves_no_task_pending(capfd):
+    """asyncio would say on stderr of each that it was destroyed."""
+    made = DebugServer(ports.listen(0, "--port"), Reserve(), web.Application())
+    made.start()
+    waits = partial(made.loop.create_task, asyncio.sleep(60))
+    made.loop.call_soon_threadsafe(waits)
+    wait_for(lambda: len(asyncio.all_tasks(made.loop)) > 1)
+    (task,) = (each for each in asyncio.all_tasks(made.loop) if each.get_coro().__name__ == "sleep")
+    made.stop()
+    assert task.cancelled()
+    assert capfd.readouterr().err == ""
 
 
 def test_a_page_that_fails_is_told_in_one_line(capfd):

@@ -1,6 +1,5 @@
 """Python frames as profile frames."""
 
-from collections.abc import Iterator
 from types import CodeType, FrameType
 
 from harness.pprof.profile import Frame
@@ -33,10 +32,3 @@ def _described(frame: FrameType) -> Frame:
         code.co_firstlineno,
         max(frame.f_lasti, 0),
     )
-
-
-def outwards(top: FrameType | None) -> Iterator[FrameType]:
-    """Yield `top`, its caller, and so on out to the thread's first call."""
-    while top is not None:
-        yield top
-        top = top.f_back

@@ -18,10 +18,11 @@ from weakref import WeakKeyDictionary
 from harness.collector import no_collection
 from harness.pprof import waits
 from harness.pprof.await_chain import coroutines, frame_of, socket_of, waited_for, waits_for_tasks
-from harness.pprof.frames import Frames, outwards
+from harness.pprof.frames import Frames
 from harness.pprof.profile import Frame, Labels, Profile, Sample, Stack, ValueType
 from harness.pprof.thread_state import thread_state
 from harness.probes import tasks, threads
+from harness.probes.calls import calls_of_threads
 
 OBSERVER = "debug-server-"
 """How the names of the threads begin that only watch: they are never in the picture."""
@@ -97,7 +98,7 @@ class Snapshot:
         self._numbers = numbers
         self._exclude = exclude
         self._frames = Frames()
-        self._calls = {ident: [*outwards(top)] for ident, top in sys._current_frames().items()}
+        self._calls = calls_of_threads()
         self._names = threads.names()
         self._known: dict[tuple[int, ...], Known] = {}
         self._chains: dict[tasks.AnyTask, list[Any]] = {}

@@ -5,9 +5,10 @@ import threading
 import time
 from collections.abc import Iterator
 
-from harness.pprof.frames import Frames, outwards
+from harness.pprof.frames import Frames
 from harness.pprof.goroutines import OBSERVER
 from harness.pprof.profile import Labels, Profile, Sample, Stack, ValueType
+from harness.probes.calls import calls_of_threads
 
 RATE_HZ = 100
 _PERIOD_NS = 1_000_000_000 // RATE_HZ
@@ -31,14 +32,14 @@ class Sampler:
 
     def sample(self, elapsed_ns: int) -> None:
         """Look at every thread but the observer's own; `elapsed_ns` is the time since the last."""
-        used_ns = dict(self._processor_times())
+        found, used_ns = calls_of_threads(), dict(self._processor_times())
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         own = threading.get_ident()
-        for ident, frame in sys._current_frames().items():
+        for ident, calls in found.items():
             name = names.get(ident, f"Thread-{ident}")
             if ident != own and not name.startswith(OBSERVER):
                 spent_ns = used_ns.get(ident, 0) - self._used_ns.get(ident, 0)
-                stack = tuple(map(self._frames.frame, outwards(frame)))
+                stack = tuple(map(self._frames.frame, calls))
                 key = stack, (("thread", name),)
                 sums = self._sums.setdefault(key, [0, 0, 0])
                 sums[:] = sums[0] + 1, sums[1] + elapsed_ns, sums[2] + max(0, spent_ns)

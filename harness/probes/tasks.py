@@ -3,9 +3,11 @@
 import asyncio
 import sys
 from asyncio import AbstractEventLoop, tasks
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import Any
+
+from harness.probes.calls import calls_of_threads
 
 AnyTask = asyncio.Task[Any]
 Predicate = Callable[[AnyTask], bool]
@@ -45,7 +47,7 @@ def other_than(name: str, loop: AbstractEventLoop) -> Predicate:
 
 def running_loops() -> list[AbstractEventLoop]:
     """Return the loop that each thread runs, as far as a Python frame of it shows it."""
-    found = (_loop_of(frame) for frame in sys._current_frames().values())
+    found = (_loop_of(calls) for calls in calls_of_threads().values())
     return [loop for loop in found if loop is not None]
 
 
@@ -70,11 +72,10 @@ def _copy(registry: Iterable[AnyTask]) -> list[AnyTask]:
     raise RuntimeError(f"asyncio's set of tasks changed during each of {_ATTEMPTS} copies of it")
 
 
-def _loop_of(frame: FrameType | None) -> AbstractEventLoop | None:
-    while frame is not None:
+def _loop_of(calls: Sequence[FrameType]) -> AbstractEventLoop | None:
+    for frame in calls:
         if frame.f_code.co_name == "run_forever":
             loop = frame.f_locals.get("self")
             if isinstance(loop, AbstractEventLoop):
                 return loop
-        frame = frame.f_back
     return None
