@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
 
+from harness.stops import stop_on_signals
 from tests.benchmarks.__main__ import machine
 from tests.benchmarks.measure import Table, seconds
 
@@ -74,6 +75,7 @@ def write(sections: Mapping[str, str]) -> None:
 def main() -> int:
     """Run the campaigns, write, and return the exit status."""
     given = parsed()
+    stop_on_signals()
     seed = SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}\n", flush=True)
     tables = {name: campaign(name, given, seed) for name in given.names or NAMES}

@@ -66,7 +66,11 @@ def outcomes(order: Order, run: Run) -> dict[int, Outcome]:
             return Outcome("the campaign itself", "raised", (f"{type(error).__name__}: {error}",))
 
     with ThreadPoolExecutor(order.workers) as pool:
-        return dict(zip(order.numbers, pool.map(tried, order.numbers), strict=True))
+        try:
+            return dict(zip(order.numbers, pool.map(tried, order.numbers), strict=True))
+        except BaseException:  # a signal: those under way clean up, the others do not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def table(title: str, order: Order, found: dict[int, Outcome], note: str) -> Table:
