@@ -153,7 +153,7 @@ class Place:
         return left
 
     def _left(self) -> list[str]:
-        processes = [f"process {' '.join(process.cmdline())}" for process in self.alive()]
+        processes = [f"process {process.pid} {process.name()}" for process in self.alive()]
         return processes + [f"file {path}" for path in self.tmp.glob("*")]
 
     def kill_all(self) -> None:

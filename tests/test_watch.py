@@ -482,7 +482,7 @@ def test_a_full_disk_is_one_line():
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
     assert result.returncode == 2
-    assert "the output cannot be written: No space left on device" in result.stderr
+    assert "cannot write the output: No space left on device" in result.stderr
     assert result.stderr.count("\n") == 1
 
 

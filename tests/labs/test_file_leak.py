@@ -8,7 +8,26 @@ import pytest
 from running import ports_in
 
 
+STALLS = 2
+"""So many times the runs are made again where the machine stalled."""
+
+
 def ten_seconds(place):
+    """Return runs whose reports came in time."""
+    for _ in range(STALLS):
+        runs = side_by_side(place)
+        if all(is_on_time(run.out) for run in runs.values()):
+            return runs
+    return side_by_side(place)
+
+
+def is_on_time(text: str) -> bool:
+    """Tell whether each report came within 0.3 s of its time, a multiple of 2 s."""
+    times_s = map(float, re.findall(r"AFTER ([\d.]+)s", text))
+    return all(abs(time_s - 2 * round(time_s / 2)) <= 0.3 for time_s in times_s)
+
+
+def side_by_side(place):
     """Run the comparison, each variant alone and the one at a low limit, all at the same time."""
     started = {
         "both": place.start(),
