@@ -3,6 +3,7 @@
 import fcntl
 import json
 import re
+import signal
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def pytest_addoption(parser):
 def pytest_collection_modifyitems(items):
     """Begin with the documents, which take longest and mostly wait."""
     items.sort(key=lambda item: "test_documents" not in item.nodeid)
+
+
+@pytest.fixture(autouse=True)
+def signals_as_before():
+    """Put back the handlers of the signals that a command of ours takes when it runs in a test."""
+    taken = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in taken}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import psutil
 import pytest
 from running import ports_in
 
-
 STALLS = 2
 """So many times the runs are made again where the machine stalled."""
 
