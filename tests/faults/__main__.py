@@ -14,9 +14,10 @@ from random import SystemRandom
 
 from harness.stops import stop_on_signals
 from tests.benchmarks.__main__ import machine
-from tests.benchmarks.measure import Table, seconds
+from tests.benchmarks.measure import seconds
 
 from .cases import Order
+from .tables import Table
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "RESULTS.md"

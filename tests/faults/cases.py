@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.benchmarks.measure import Limit, Table
 from tests.running import Place
+
+from .tables import Limit, Table
 
 MOST_SHOWN = 20
 """Faults of one campaign that are told one by one."""

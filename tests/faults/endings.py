@@ -19,11 +19,11 @@ from random import Random
 import psutil
 
 from labs.course import catalogue
-from tests.benchmarks.measure import Table
 from tests.running import ROOT, Finished, Place, Started
 
 from .cases import Order, Outcome, outcomes, place, table
 from .surroundings import hidden_proc, nobody, shims, small_disk
+from .tables import Table
 
 COUNT, SHORT = 300, 26
 DURATION_S = 1.2

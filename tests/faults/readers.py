@@ -5,10 +5,10 @@ import subprocess
 import sys
 from random import Random
 
-from tests.benchmarks.measure import Limit, Table
 from tests.running import ROOT
 
 from .cases import Order, Outcome, faults, outcomes, place
+from .tables import Limit, Table
 
 COUNT, SHORT = 200_000, 4_000
 TARGETS = {

@@ -14,11 +14,11 @@ from threading import Lock
 import psutil
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from tests.benchmarks.measure import Limit, Table
 from tests.running import Started
 
 from .cases import Order, Outcome, faults, outcomes, place
 from .hostile import answer, get, raw, requests, spoken
+from .tables import Limit, Table
 
 COUNT, SHORT = 10_000, 1_000
 BATCH = 25

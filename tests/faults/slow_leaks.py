@@ -4,11 +4,11 @@ import subprocess
 import sys
 from random import Random
 
-from tests.benchmarks.measure import Table
 from tests.running import ROOT
 
 from . import slow
 from .cases import Order, Outcome, outcomes, place, table
+from .tables import Table
 
 COUNT, SHORT = 120, 6
 SETTINGS = "--calls=200", "--rounds=4"

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from tests.benchmarks.measure import Limit, Table
 from tests.running import Place, Started
 
 from .cases import Order, place
+from .tables import Limit, Table
 
 COUNT, SHORT = 3600, 20
 LABS = "labs.file_leak", "labs.http_leak"

@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from random import Random
 
 from labs.course import catalogue
-from tests.benchmarks.measure import Table
 from tests.running import ROOT, Place
 
 from .cases import Order, Outcome, outcomes, place, table
 from .endings import has_upstream
+from .tables import Table
 
 COUNT, SHORT = 1000, 24
 """Half of them fixed, half leaky."""
