@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import sys
 import time
 import warnings
 from types import FrameType
@@ -39,7 +40,13 @@ def stop(number: int, _frame: FrameType | None = None) -> None:
         signal.signal(ending, _ending_already)
     # What was about to begin in an event loop will not, and Python would say so.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    # And what it cut off may complain as it is collected: asyncio's transports in 3.13.0 do.
+    sys.unraisablehook = _last_words
     raise Stopped(number)
+
+
+def _last_words(_said: object) -> None:
+    """Take what an object raises that is collected while the run ends; it helps nobody."""
 
 
 def _ending_already(_number: int, _frame: FrameType | None) -> None:

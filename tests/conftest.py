@@ -4,6 +4,7 @@ import fcntl
 import json
 import re
 import signal
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pytest
 from no_skips import pytest_addoption as add_skip_option
 from no_skips import pytest_make_collect_report, pytest_runtest_makereport  # noqa: F401 - hooks
 from running import Finished, Place, becomes_free
+
+from harness import stops
 
 GOLD = Path(__file__).parent / "gold"
 DEFAULT_PORTS = (6060, 6061, 8080, 8081)
@@ -37,6 +40,8 @@ def signals_as_before():
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    if sys.unraisablehook is stops._last_words:
+        sys.unraisablehook = sys.__unraisablehook__
 
 
 @pytest.fixture

@@ -121,7 +121,8 @@ def resolve(stack: RawStack) -> tuple[tuple[Frame, ...], str]:
 def _module(file: str) -> str:
     """Name a module by its file: "tempfile", "logging" for logging/__init__.py, "os" if frozen."""
     path = Path(file.removeprefix("<frozen ").removesuffix(">"))
-    return path.parent.name if path.name == "__init__.py" else path.stem
+    is_private = path.name.startswith("_")  # `__init__`, `httpx._client`, `pathlib._local`
+    return path.parent.name if is_private else path.stem
 
 
 def _flat(parts: Iterable[list[Frame]]) -> list[Frame]:

@@ -15,6 +15,7 @@ QUICK = "--report-every=0.2", "--duration=0.6", "--port=0", "--hold"
 
 def page(started, path: str, settled: str = "Files opened: 30") -> str:
     """Return a page of the debug server of a run that holds, once it has printed `settled`."""
+    started.see("Files opened: 30")
     started.see(settled)
     (port,) = ports_in(started.see(r"(?s).*localhost:\d+")[0])
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/debug/pprof/{path}") as answer:
