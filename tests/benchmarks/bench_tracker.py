@@ -135,7 +135,7 @@ def ratios(program: str, effort: Effort) -> dict[str, float]:
 def limits(program: str, found: Mapping[str, float]) -> list[Limit]:
     """Return what the tracker is held to: opening files may cost it something, nothing else."""
     if program != OPENING:
-        return [Limit(found["tracker"], "× bare", 1.02, 1.25)]
+        return [Limit(found["tracker"], "× bare", 1.02, 1.15)]
     share = (found["tracker"] - 1) / (found["tracemalloc(16)"] - 1)
     return [
         Limit(found["tracker"], "× bare", 1.3, 1.5),
