@@ -22,17 +22,25 @@ class Clock(Protocol):
     async def wait_until_async(self, due_s: float) -> None:
         """Let the event loop run until `due_s`."""
 
+    def starved_s(self) -> float:
+        """Return for how many seconds this thread has waited for a processor."""
+
 
 class SystemClock:
     """The monotonic clock.
 
     Waits are for deadlines, so lateness never adds up. With a `lifeline` (a readable descriptor
-    whose other end a parent holds) `on_lost` is called as soon as that parent is gone.
+    whose other end a parent holds) `on_lost` is called as soon as that parent is gone. `starved`
+    tells for how many seconds a thread has waited for a processor.
     """
 
     def __init__(
-        self, lifeline: int | None = None, on_lost: Callable[[], None] = lambda: None
+        self,
+        lifeline: int | None = None,
+        on_lost: Callable[[], None] = lambda: None,
+        starved: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._starved = starved
         self.lifeline = lifeline
         self.on_lost = on_lost
 
@@ -54,12 +62,17 @@ class SystemClock:
         if due_s > self.now_s():
             await self.wait_until_async(due_s)
 
+    def starved_s(self) -> float:
+        """Ask `starved`."""
+        return self._starved()
+
 
 class ManualClock:
     """A clock that stands still until someone waits: then it is that moment at once."""
 
     def __init__(self, now_s: float = 0.0) -> None:
         self._now_s = now_s
+        self.starved = 0.0
 
     def now_s(self) -> float:
         """Return the moment that the clock was last turned to."""
@@ -73,3 +86,7 @@ class ManualClock:
         """Turn the clock, after a turn for every task that is ready."""
         await asyncio.sleep(0)
         self.wait_until(due_s)
+
+    def starved_s(self) -> float:
+        """Return what `starved` was set to."""
+        return self.starved

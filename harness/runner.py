@@ -29,11 +29,13 @@ EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS
 """The operating system has no more to give: going on would only repeat the same error."""
 
 SETTLE_S = 0.25
-"""An operation that has been under way for longer hangs."""
+"""An operation that could have run for longer hangs: time without a processor does not count."""
 PATIENCE = 0.8
 """How much of its period an operation may wait for the one before it."""
+BLINK_S = 0.001
+"""Too short a time without a processor to wait once more for."""
 UnderWay = dict[asyncio.Task[None], float]
-"""The operations that have not ended, each with its start in seconds."""
+"""The operations that have not ended, each with its start in seconds of `Runner._attended_s`."""
 
 
 @asynccontextmanager
@@ -228,18 +230,28 @@ class Runner:
     def _spawn(self, workload: Workload, operation: int, under_way: UnderWay) -> None:
         self._operations += 1
         task = asyncio.create_task(self._make_async(workload, operation), name="operation")
-        under_way[task] = self._clock.now_s()
+        under_way[task] = self._attended_s()
         task.add_done_callback(under_way.pop)
 
     async def _settle(self, under_way: UnderWay, patience_s: float) -> None:
         """Let operations that have just begun end, for at most `patience_s`.
 
-        Those that hang are part of the picture and are not waited for.
+        Those that hang are part of the picture and are not waited for. A starved machine is: there
+        the next operation waits for those before it, else they would pile up and look like a leak.
         """
-        now_s = self._clock.now_s()
-        quick = [task for task, began_s in under_way.items() if now_s - began_s < SETTLE_S]
-        if quick and len(quick) == len(under_way):
-            await asyncio.wait(quick, timeout=patience_s)
+        while patience_s >= BLINK_S and self._are_all_quick(under_way):
+            before_s = self._clock.starved_s()
+            await asyncio.wait(list(under_way), timeout=patience_s)
+            patience_s = self._clock.starved_s() - before_s
+
+    def _are_all_quick(self, under_way: UnderWay) -> bool:
+        """Tell whether there are operations under way, none of which hangs."""
+        now_s = self._attended_s()
+        return bool(under_way) and now_s - min(under_way.values()) < SETTLE_S
+
+    def _attended_s(self) -> float:
+        """Return the time without that for which this thread had no processor."""
+        return self._clock.now_s() - self._clock.starved_s()
 
     async def _make_async(self, workload: Workload, operation: int) -> None:
         try:

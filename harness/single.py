@@ -248,7 +248,7 @@ def _play(stage: Stage, subject: ModuleType, notices: list[str]) -> Run:
     if isinstance(context, AbstractAsyncContextManager):
         return asyncio.run(_play_async(stage, context, notices), debug=False)
     lifeline = sys.stdin.fileno() if stage.options.lifeline else None
-    clock = SystemClock(lifeline, _parent_gone)
+    clock = SystemClock(lifeline, _parent_gone, threads.starved_s)
     with context as workload, _performing(stage, workload, clock, notices) as runner:
         runner.drive(workload, stage.steps())
         if stage.options.hold:

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS, THREADS
 from harness.model import Exercise, Gauge, Lab, Option, Setting, Workload
+from harness.patience import Patience
 from harness.probes import fds
 from leaky import capstone as leaky
 
@@ -139,10 +139,10 @@ def closing_ends_the_readers(subject: ModuleType, directory: Path) -> str | None
     before = threading.active_count()
     with closing(subject.Intake(directory)) as intake:
         intake.find("1", ["good", "bad"])
-    deadline_s = time.monotonic() + PATIENCE_S
-    while (left := threading.active_count() - before) > 0 and time.monotonic() < deadline_s:
-        time.sleep(0.002)
-    return f"{left} threads are left after close(); who makes a pool ends it" if left > 0 else None
+    if Patience(PATIENCE_S).until(lambda: threading.active_count() <= before):
+        return None
+    left = threading.active_count() - before
+    return f"{left} threads are left after close(); who makes a pool ends it"
 
 
 LAB = Lab(

@@ -15,6 +15,7 @@ from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS, THREADS
 from harness.model import Exercise, Gauge, Lab, Setting, Workload
+from harness.patience import Patience
 from leaky import executor_registry as leaky
 
 JOBS = Gauge("app_jobs_total", "Jobs done", "Jobs done")
@@ -56,16 +57,15 @@ def results_come_in_order(subject: ModuleType, _directory: Path) -> str | None:
 
 def items_are_worked_on_together(subject: ModuleType, _directory: Path) -> str | None:
     """Two items of a job are worked on at the same time."""
-    together = threading.Barrier(subject.WORKERS)
+    begun: list[str] = []
 
-    def work(_item: str) -> int:
-        return together.wait(PATIENCE_S)
+    def work(item: str) -> bool:
+        begun.append(item)
+        return Patience(PATIENCE_S).until(lambda: len(begun) >= subject.WORKERS)
 
-    try:
-        subject.JobRunner().run(1, work, ["a", "b"])
-    except threading.BrokenBarrierError:
-        return f"{subject.WORKERS} items were not worked on at the same time; keep the threads"
-    return None
+    if all(subject.JobRunner().run(1, work, ["a", "b"])):
+        return None
+    return f"{subject.WORKERS} items were not worked on at the same time; keep the threads"
 
 
 def errors_reach_the_caller(subject: ModuleType, _directory: Path) -> str | None:
@@ -91,10 +91,9 @@ def threads_end_with_their_job(subject: ModuleType, _directory: Path) -> str | N
 
 def _left_over(before: int, what: str, then: str) -> str | None:
     """Say how many threads are left that were not there `before`, when they had time to end."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while (left := threading.active_count() - before) > 0 and time.monotonic() < deadline_s:
-        time.sleep(0.002)
-    return f"{left} threads are left of {what}; {then}" if left > 0 else None
+    if Patience(PATIENCE_S).until(lambda: threading.active_count() <= before):
+        return None
+    return f"{threading.active_count() - before} threads are left of {what}; {then}"
 
 
 def one_job_can_be_cancelled(subject: ModuleType, _directory: Path) -> str | None:
@@ -107,7 +106,7 @@ def one_job_can_be_cancelled(subject: ModuleType, _directory: Path) -> str | Non
         submitted.set()
 
     def work(item: str) -> int:
-        go.wait(PATIENCE_S)
+        Patience(PATIENCE_S).until(go.is_set)
         return len(item)
 
     def run() -> None:
@@ -118,10 +117,11 @@ def one_job_can_be_cancelled(subject: ModuleType, _directory: Path) -> str | Non
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    submitted.wait(PATIENCE_S)
+    Patience(PATIENCE_S).until(submitted.is_set)
     runner.cancel(1)
     go.set()
-    if not isinstance(got := outcome.result(2 * PATIENCE_S), CancelledError):
+    Patience(2 * PATIENCE_S).until(outcome.done)
+    if not isinstance(got := outcome.result(0), CancelledError):
         return f"a job that was cancelled gave {got!r}; cancel must find it while it runs"
     try:
         return results_come_in_order(subject, _directory) or _runs_on(runner)

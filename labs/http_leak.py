@@ -12,6 +12,7 @@ from harness import connections, table
 from harness.cli import main
 from harness.gauges import TASKS
 from harness.model import Exercise, Gauge, Lab, Option, Row, Run, Setting, View, Workload
+from harness.patience import Patience
 from harness.ports import listen
 from leaky import http_leak as leaky
 
@@ -133,7 +134,6 @@ async def _asked(subject: ModuleType, fails: Sequence[bool], pool: int) -> tuple
 
     Returns what came of each, a body or an error, and how many connections it took.
     """
-    import asyncio
 
     from .upstream import Upstream, running
 
@@ -144,7 +144,8 @@ async def _asked(subject: ModuleType, fails: Sequence[bool], pool: int) -> tuple
     async with running(upstream, listener):
         for number in range(len(fails)):
             try:
-                got.append(await asyncio.wait_for(gateway.fetch(f"/{number}"), PATIENCE_S))
+                async with Patience(PATIENCE_S).timeout():
+                    got.append(await gateway.fetch(f"/{number}"))
             except Exception as error:  # noqa: BLE001 - whatever the copy raises is looked at
                 got.append(error)
         await gateway.close()

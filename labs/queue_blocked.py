@@ -16,6 +16,7 @@ from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS, THREADS
 from harness.model import Exercise, Gauge, Lab, Setting, Workload
+from harness.patience import Patience
 from harness.probes import fds
 from leaky import queue_blocked as leaky
 
@@ -60,10 +61,7 @@ def _sent(upload: Any, chunks: Sequence[bytes], pause_s: float = 0) -> int:  # n
 
 def _soon(condition: Callable[[], bool]) -> bool:
     """Wait until a condition holds; return whether it did in time."""
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition() and time.monotonic() < deadline_s:
-        time.sleep(0.002)
-    return condition()
+    return Patience(PATIENCE_S).until(condition)
 
 
 def nothing_is_left(subject: ModuleType, directory: Path) -> str | None:

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS, THREADS
 from harness.model import Exercise, Gauge, Lab, Setting, Workload
+from harness.patience import Patience
 from harness.ports import listen
 from leaky import stuck_read as leaky
 
@@ -133,10 +133,8 @@ def left_behind_ends() -> Iterator[None]:
 
 def _wait_for(threads: int) -> int:
     """Wait until no more than so many threads run; return how many more do all the same."""
-    deadline_s = time.monotonic() + ENDING_S
-    while (more := threading.active_count() - threads) > 0 and time.monotonic() < deadline_s:
-        time.sleep(0.002)
-    return more
+    Patience(ENDING_S).until(lambda: threading.active_count() <= threads)
+    return max(0, threading.active_count() - threads)
 
 
 def readings_come_in_order(subject: ModuleType, _directory: Path) -> str | None:

@@ -14,6 +14,7 @@ from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS
 from harness.model import Exercise, Gauge, Lab, Setting, Workload
+from harness.patience import Patience
 from harness.probes import fds
 from harness.probes.process import measured
 from leaky import subprocess_pipes as leaky
@@ -146,7 +147,8 @@ def _in_time(check: Callable[[], object]) -> object:
             outcome.set_exception(error)
 
     Thread(target=run, daemon=True).start()
-    return outcome.result(PATIENCE_S)
+    Patience(PATIENCE_S).until(outcome.done)
+    return outcome.result(0)
 
 
 LAB = Lab(

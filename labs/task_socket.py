@@ -14,6 +14,7 @@ from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS, TASKS
 from harness.model import Exercise, Gauge, Lab, Setting, Workload
+from harness.patience import Patience
 from harness.ports import listen
 from leaky import task_socket as leaky
 
@@ -92,10 +93,7 @@ def _told(subject: ModuleType, story: Story) -> str | None:
 
 async def _until(condition: Callable[[], bool]) -> bool:
     """Wait until a condition holds; return whether it did in time."""
-    deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
-    while not condition() and asyncio.get_running_loop().time() < deadline_s:  # noqa: ASYNC110
-        await asyncio.sleep(0.001)
-    return condition()
+    return await Patience(PATIENCE_S).until_async(condition)
 
 
 def new_prices_arrive(subject: ModuleType, _directory: Path) -> str | None:

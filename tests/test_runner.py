@@ -269,6 +269,36 @@ def test_asynchronous_operations_do_not_hold_up_the_next():
     assert len(left) == 1
 
 
+class Starved(ManualClock):
+    """The clock of a thread that has a tenth of a processor."""
+
+    async def wait_until_async(self, due_s):
+        """Nine tenths of the time were spent in a queue."""
+        before_s = self.now_s()
+        await super().wait_until_async(due_s)
+        self.starved += 0.9 * (self.now_s() - before_s)
+
+
+@pytest.mark.parametrize("clock", [ManualClock, Starved])
+def test_a_starved_machine_is_no_operation_that_hangs(clock):
+    """What got a tenth of a second of a processor in one is waited for at the next report."""
+    turns = asyncio.Event()
+
+    async def operate(number):
+        if number == 0:
+            await asyncio.sleep(0.05)
+            turns.set()
+
+    async def main():
+        made = runner(clock=clock())
+        made.start()
+        async with cancelled_after() as under_way:
+            await made.drive_async(Workload(operate), Pace(1, 1, 1).steps(), under_way)
+            return turns.is_set()
+
+    assert asyncio.run(main()) is (clock is Starved)
+
+
 def test_an_asynchronous_run_ends_when_a_resource_runs_out():
     """As a synchronous one does."""
 

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import difflib
+import gc
 import importlib
 import inspect
 import math
@@ -150,6 +151,7 @@ class Stage:
 
     def perform(self) -> Performance:
         """Make the operations of four reports; return results and samples."""
+        gc.collect()  # what other tests left in cycles must not be given back between two reports
         context = self.lab.workload(self.subject, self.setting)
         if isinstance(context, AbstractAsyncContextManager):
             return Performance(self.results, asyncio.run(self._async(context)))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from harness.patience import TICK_S, Patience
 from harness.report import place
 
 
@@ -24,14 +25,20 @@ class Hung(SystemExit):
 def within(limit_s: float, file: str) -> Iterator[None]:
     """Raise `Hung` in the body of the `with` after `limit_s`, again and again until it ends.
 
+    Time in which the machine gave this process no processor does not count.
+
     `file` is the copy's, whose line is told. Only the main thread can be ended so.
     """
+    patience = Patience(limit_s)
 
     def ring(_number: int, frame: FrameType | None) -> None:
-        raise Hung(limit_s, line_of(frame, file))
+        nonlocal patience
+        if not patience.lasts():
+            patience = Patience(limit_s)
+            raise Hung(limit_s, line_of(frame, file))
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, limit_s, limit_s)
+    signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from harness.evidence import WHOLE_PATHS, from_subject
 from harness.findings import Leak, Plan, Result
 from harness.limits import limited
 from harness.model import Exercise, Lab, Setting, Workload
+from harness.patience import Patience
 from harness.probes import fds
 from harness.rounds import STANDARD_STREAMS, Sight, check, check_async
 from harness.runner import refusal
@@ -30,7 +31,7 @@ from .endings import Broken, described, line_in, told
 
 OPERATION_S = 1.0
 """An operation that takes longer hangs."""
-START_S = 6.0
+START_S = 3.0
 """So long may it take to make what the operations use."""
 _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
@@ -113,7 +114,7 @@ class Drive:
         self, context: AbstractAsyncContextManager[Workload], tracker: Tracker
     ) -> None:
         async with AsyncExitStack() as stack:
-            async with asyncio.timeout(START_S):
+            async with Patience(START_S).timeout():
                 workload = await stack.enter_async_context(context)
 
             async def call() -> None:
@@ -146,14 +147,14 @@ class Drive:
 
     async def _operate_async(self, workload: Workload) -> None:
         number = len(self._results)
-        limit = asyncio.timeout(OPERATION_S)
+        limit = None
         try:
             with within(2 * OPERATION_S, self._file):  # for what never gets back to the event loop
-                async with limit:
+                async with Patience(OPERATION_S).timeout() as limit:
                     made = workload.operate(number)
                     result = repr(await made if inspect.isawaitable(made) else made), ""
         except BaseException as error:  # noqa: BLE001 - a copy may raise anything
-            if limit.expired() and error.__cause__ is not None:
+            if limit and limit.expired() and error.__cause__ is not None:
                 at = line_in(error.__cause__.__traceback__, self._file)
                 error = Hung(OPERATION_S, at)
             result = self._raised(number, error)

@@ -13,7 +13,6 @@ import multiprocessing
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
@@ -26,14 +25,16 @@ from harness.errors import UsageError
 from harness.limits import limited, set_soft
 from harness.mine import load
 from harness.model import Behaviour, Lab
+from harness.patience import TICK_S, Patience
+from harness.probes.threads import starved_s
 
 from . import catalogue
 from .alarm import Hung, within
 from .drive import Drive, Driven, exercise
 from .endings import told, watch_forks
 
-LIMIT_S = 8.0
-"""What has not ended by then is ended."""
+LIMIT_S = 5.0
+"""What has not ended when it could have run for so long is ended."""
 BEHAVIOUR_S = 1.0
 BROKEN = 3
 """The exit code of a drive that did not get to its end."""
@@ -89,11 +90,13 @@ def _ended(reference: ForkProcess, drive: ForkProcess, behave: ForkProcess) -> l
 
     What a copy that cannot be driven does besides is not waited for.
     """
-    deadline_s = time.monotonic() + LIMIT_S
+    waited = Path(f"/proc/{drive.pid}/schedstat")
+    patience = Patience(LIMIT_S, starved_s=lambda: starved_s(waited))
     codes = []
     for fork in (drive, reference, behave):
         is_asked_for = fork is drive or drive.exitcode == 0
-        fork.join(max(0.0, deadline_s - time.monotonic()) if is_asked_for else 0)
+        while is_asked_for and fork.is_alive() and patience.lasts():
+            fork.join(TICK_S)
         codes.append(fork.exitcode)
     for fork in (drive, behave):
         fork.kill()
