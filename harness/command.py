@@ -1,10 +1,9 @@
 """How a command of ours ends: its exit status, and one line instead of a traceback."""
 
-import errno
 import sys
 from collections.abc import Callable
 
-from .errors import UsageError
+from .errors import UsageError, without_room
 
 DONE, FOUND, USAGE, SIGNALLED, CLOSED_OUTPUT = 0, 1, 2, 128, 141
 
@@ -28,11 +27,11 @@ def run(program: str, work: Callable[[], int]) -> int:
     except UsageError as error:
         return _written(refuse(program, str(error)))
     except (stops.Stopped, OSError, RuntimeError) as error:
+        if no_room := without_room(error):
+            return _written(refuse(program, str(no_room)))
         ended_with = _status_of(error)
         if ended_with is None:
-            if not _is_full(error):
-                raise
-            ended_with = refuse(program, f"the output cannot be written: {error}")
+            raise
         status = ended_with
     return _written(status)
 
@@ -45,12 +44,6 @@ def _status_of(error: BaseException) -> int | None:
         return 128 + stopped.number
     is_output = isinstance(error, OSError) and error.errno in stops.OUTPUT_CLOSED
     return CLOSED_OUTPUT if is_output else None
-
-
-def _is_full(error: BaseException) -> bool:
-    """Tell a stream that takes no more; of a file, whoever has opened it says which."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in full and error.filename is None
 
 
 def _written(status: int) -> int:

@@ -23,6 +23,7 @@ from .model import (
     Verdict,
     View,
 )
+from .terminal import write
 
 Json = dict[str, Any]
 
@@ -57,8 +58,7 @@ class JsonLines:
     def _write(self, kind: str, content: Json) -> None:
         assert self._run is not None
         of_run = {"lab": self._run.lab, "variant": self._run.variant, "pid": self._run.pid}
-        self._stream.write(json.dumps({"event": kind, **of_run, **content}) + "\n")
-        self._stream.flush()
+        write(self._stream, json.dumps({"event": kind, **of_run, **content}) + "\n")
 
 
 def sample_to_json(sample: Sample) -> Json:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from .clock import Clock
+from .errors import UsageError
 from .model import (
     Ended,
     Event,
@@ -126,12 +127,12 @@ class Runner:
     def tell(self, event: Event) -> None:
         """Hand `event` to every sink; one that raises is reported once and dropped.
 
-        A closed output is no failing view: it ends the run (`BrokenPipeError`).
+        An output that is closed or full is no failing view: it ends the run.
         """
         for sink in list(self._sinks):
             try:
                 sink(event)
-            except BrokenPipeError:
+            except (BrokenPipeError, UsageError):
                 raise
             except Exception as error:  # noqa: BLE001 - a failing view is not a failing run
                 self._sinks.remove(sink)

@@ -263,7 +263,7 @@ async def _play_async(
     stop_between_callbacks(loop)
     if stage.options.lifeline:
         loop.add_reader(sys.stdin.fileno(), _parent_gone)
-    clock = SystemClock()
+    clock = SystemClock(starved=threads.starved_s)
     async with context as workload, cancelled_after() as under_way:
         with _performing(stage, workload, clock, notices) as runner:
             loop.set_exception_handler(lambda _loop, problem: _unhandled(runner, problem))

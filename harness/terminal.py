@@ -1,10 +1,9 @@
 """Writing to a person's terminal, a pipe or a file, whatever characters it can carry."""
 
-import errno
 import os
 from typing import TextIO
 
-from .errors import UsageError
+from .errors import without_room
 
 IN_ASCII = {
     "⚠️  ": "[!] ",
@@ -18,7 +17,6 @@ IN_ASCII = {
     "…": "...",
     "·": "-",
 }
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 GREEN, YELLOW = "32", "33"
 
 
@@ -43,11 +41,9 @@ def write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise UsageError(
-            f"cannot write the output: {error.strerror}; send it to where there is room"
-        ) from error
+        if no_room := without_room(error):
+            raise no_room from error
+        raise
 
 
 class Terminal:

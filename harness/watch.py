@@ -102,15 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     options = parser().parse_args(argv)
-    try:
-        return watch(options, found(options.pid, options.name), SystemClock())
-    except OSError as error:
-        if error.errno in stops.OUTPUT_CLOSED:
-            raise
-        stops.silence(sys.stdout)
-        raise UsageError(
-            f"the output cannot be written: {error.strerror}; free some space there"
-        ) from error
+    return watch(options, found(options.pid, options.name), SystemClock())
 
 
 def found(pid: int | None, name: str | None) -> Process:

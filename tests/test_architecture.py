@@ -39,11 +39,11 @@ SERVING = {
 NOTHING_OF_OURS = {"model", "clock", "reserve", "terminal", "errors", "limits", "workdir", "stops"}
 ALLOWED = {
     "verdict": {"model"},
-    "runner": {"model", "clock", "verdict"},
+    "runner": {"model", "errors", "clock", "verdict"},
     "gauges": {"model"},
     "console": {"model", "terminal"},
     "table": {"model", "console", "gauges", "terminal"},
-    "jsonlines": {"model", "gauges"},
+    "jsonlines": {"model", "gauges", "terminal"},
     "listing": {"model", "probes"},
     "cli": {"model", "errors", "command"},
 }

@@ -737,7 +737,7 @@ def test_a_full_disk_below_the_output_is_one_line(program):
             command, cwd=program, env=environment, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 2
-    assert done.stderr.startswith("harness check: error: the output cannot be written: [Errno 28]")
+    assert done.stderr.startswith("harness check: error: cannot write the output: No space left")
     assert done.stderr.count("\n") == 1
 
 

@@ -143,12 +143,9 @@ def closed_from_the_start(scene: Scene) -> Ending:
 
 
 def output_full(scene: Scene) -> Ending:
-    """Let it write to a device that has no room.
-
-    A single run goes on without that view, and says at its end if more could not be written.
-    """
+    """Let it write to a device that has no room."""
     with Path("/dev/full").open("w") as full:
-        return _into(scene, full.fileno(), (USAGE,) if scene.is_pair else (DONE, USAGE))
+        return _into(scene, full.fileno(), (USAGE,))
 
 
 def _into(scene: Scene, output: int, allowed: Collection[int]) -> Ending:
