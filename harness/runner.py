@@ -26,7 +26,7 @@ from .model import (
 )
 from .verdict import judge_all
 
-EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 """The operating system has no more to give: going on would only repeat the same error."""
 
 SETTLE_S = 0.25

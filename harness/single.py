@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
+    AsyncExitStack,
     ExitStack,
     contextmanager,
     nullcontext,
@@ -43,6 +44,8 @@ from .workdir import workdir
 
 SPARE_FDS = 1
 """What a run needs beyond its baseline to make one operation at all."""
+START_FDS = 16
+"""What the debug server, two event loops and a lab's own parts open before the first operation."""
 MARGIN_FDS = 32
 """What a run may need for a moment besides what it leaks."""
 
@@ -113,6 +116,7 @@ def run_one(lab: Lab, variant: Variant, options: Options) -> int:
     with ExitStack() as stack:
         plot = _plot(lab, options, stack)
         notices = [_raise_limit(lab, variant, options), _warn_of_remote(options)]
+        _check_start()
         stage = _set_up(lab, variant, options, subject, tracker, stack)
         stack.enter_context(tracker)
         stack.enter_context(_refusals_told_once())
@@ -245,14 +249,17 @@ def _serving(
 
 def _play(stage: Stage, subject: ModuleType, notices: list[str]) -> Run:
     context = stage.lab.workload(subject, stage.setting)
-    if isinstance(context, AbstractAsyncContextManager):
-        return asyncio.run(_play_async(stage, context, notices), debug=False)
-    lifeline = sys.stdin.fileno() if stage.options.lifeline else None
-    clock = SystemClock(lifeline, _parent_gone, threads.starved_s)
-    with context as workload, _performing(stage, workload, clock, notices) as runner:
-        runner.drive(workload, stage.steps())
-        if stage.options.hold:
-            clock.wait_until(math.inf)
+    with ExitStack() as stack:
+        if isinstance(context, AbstractAsyncContextManager):
+            return asyncio.run(_play_async(stage, context, notices), debug=False)
+        with _preparing():
+            workload = stack.enter_context(context)
+        lifeline = sys.stdin.fileno() if stage.options.lifeline else None
+        clock = SystemClock(lifeline, _parent_gone, threads.starved_s)
+        with _performing(stage, workload, clock, notices) as runner:
+            runner.drive(workload, stage.steps())
+            if stage.options.hold:
+                clock.wait_until(math.inf)
     return runner.run
 
 
@@ -264,13 +271,31 @@ async def _play_async(
     if stage.options.lifeline:
         loop.add_reader(sys.stdin.fileno(), _parent_gone)
     clock = SystemClock(starved=threads.starved_s)
-    async with context as workload, cancelled_after() as under_way:
+    async with AsyncExitStack() as stack:
+        with _preparing():
+            workload = await stack.enter_async_context(context)
+        under_way = await stack.enter_async_context(cancelled_after())
         with _performing(stage, workload, clock, notices) as runner:
             loop.set_exception_handler(lambda _loop, problem: _unhandled(runner, problem))
             await runner.drive_async(workload, stage.steps(), under_way)
             if stage.options.hold:
                 await clock.wait_until_async(math.inf)
     return runner.run
+
+
+@contextmanager
+def _preparing() -> Iterator[None]:
+    """Say in one line why what the operations use cannot be made, if the system refused it."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        if refused := refusal(error):
+            raise UsageError(
+                f"cannot prepare the run: {refused.strerror}; set TMPDIR to a folder with room"
+            ) from error
+        raise
 
 
 def _parent_gone() -> None:
@@ -314,6 +339,15 @@ def _lent(reserve: Reserve) -> AbstractContextManager[None]:
     """Lend the reserve where no other descriptor is left."""
     is_out = (fds.count() or 0) >= limits.soft()
     return reserve.spent() if is_out else nullcontext()
+
+
+def _check_start() -> None:
+    needed = (fds.count() or 0) + START_FDS
+    if limits.soft() < needed:
+        raise UsageError(
+            f"{limits.soft():.0f} descriptors (ulimit -n) are too few to begin with; "
+            f"allow {needed} or more"
+        )
 
 
 def _check_limit(limit: float | None) -> None:

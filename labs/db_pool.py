@@ -11,6 +11,7 @@ from typing import Any
 
 from harness import table
 from harness.cli import main
+from harness.errors import UsageError
 from harness.gauges import OPEN_FDS
 from harness.model import Exercise, Gauge, Lab, Option, Setting, Workload
 
@@ -75,13 +76,20 @@ def opened(subject: ModuleType, path: Path, pool: int) -> Iterator[Any]:
 
 
 def stocked(directory: Path) -> Path:
-    """Make a database with products of two kinds, and return its file."""
+    """Make a database with products of two kinds, and return its file.
+
+    Raises:
+        UsageError: SQLite cannot write it, for want of room.
+    """
     path = directory / "products.db"
-    with closing(sqlite3.connect(path)) as database, database:
-        database.execute("CREATE TABLE products (id INTEGER PRIMARY KEY, kind TEXT, name TEXT)")
-        for tea in TEAS:
-            add_product(database, "tea", tea)
-            add_product(database, "cup", f"cup for {tea}")
+    try:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("CREATE TABLE products (id INTEGER PRIMARY KEY, kind TEXT, name TEXT)")
+            for tea in TEAS:
+                add_product(database, "tea", tea)
+                add_product(database, "cup", f"cup for {tea}")
+    except sqlite3.OperationalError as error:
+        raise UsageError(f"{path}: {error}; set TMPDIR to a folder with room") from error
     return path
 
 

@@ -3,7 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -33,7 +33,7 @@ def workload(subject: ModuleType, setting: Setting) -> Iterator[Workload]:
         done += 1
         return total, runner.log(job)
 
-    with _registry_restored():
+    with _registry_restored(), _errors_raised():
         yield Workload(run, {JOBS: lambda: done, LOGGERS: lambda: _loggers() - before})
 
 
@@ -47,6 +47,21 @@ def _loggers() -> int:
 
 
 @contextmanager
+def _errors_raised() -> Iterator[None]:
+    """Let what a handler cannot write fail the operation; `logging` would print a traceback."""
+
+    def raise_on(_handler: logging.Handler, _record: logging.LogRecord) -> None:
+        raise  # noqa: PLE0704 - a handler calls this while it handles the error
+
+    before = logging.Handler.handleError
+    setattr(logging.Handler, "handleError", raise_on)  # noqa: B010 - mypy lets no method be set
+    try:
+        yield
+    finally:
+        setattr(logging.Handler, "handleError", before)  # noqa: B010
+
+
+@contextmanager
 def _registry_restored() -> Iterator[None]:
     """Close the handlers that are added meanwhile, and forget the loggers that are new."""
     known = {logger: list(logger.handlers) for logger in _all_loggers()}
@@ -57,7 +72,8 @@ def _registry_restored() -> Iterator[None]:
         for logger in _all_loggers():
             for handler in set(logger.handlers) - set(known.get(logger, [])):
                 logger.removeHandler(handler)
-                handler.close()
+                with suppress(OSError):  # what cannot be written has failed its operation
+                    handler.close()
         for name in set(logging.root.manager.loggerDict) - names:
             del logging.root.manager.loggerDict[name]
 

@@ -240,7 +240,7 @@ def test_a_process_that_was_never_measured_is_summed_up_in_a_line():
         ("/memfd:cache (deleted)", "memfd"),
         ("socket:[1234]", "socket"),
         ("pipe:[99]", "pipe"),
-        ("anon_inode:[eventpoll]", "eventpoll"),
+        ("anon_inode:[eventpoll]", "epoll"),
         ("anon_inode:inotify", "inotify"),
         ("net:[4026531840]", "net"),
     ],

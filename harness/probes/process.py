@@ -142,7 +142,9 @@ def kind(target: str) -> str:
     if target.startswith("/"):
         return _kind_of_path(target)
     name, _, detail = target.partition(":")
-    return detail.strip("[]") if name == "anon_inode" and detail else name
+    if name != "anon_inode" or not detail:
+        return name
+    return detail.strip("[]").replace("eventpoll", "epoll")
 
 
 def _kind_of_path(path: str) -> str:

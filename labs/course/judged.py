@@ -193,5 +193,5 @@ def _tested(behaviour: Behaviour, subject: ModuleType, folder: Path) -> tuple[st
         with within(BEHAVIOUR_S, str(subject.__file__)):
             return behaviour(subject, directory), False
     except BaseException as error:  # noqa: BLE001 - a copy may raise anything
-        what = f"the test that {asked_for(behaviour)}"
+        what = f'the test "{asked_for(behaviour)}"'
         return told(what, error, str(subject.__file__)), isinstance(error, Hung)

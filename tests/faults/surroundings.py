@@ -42,7 +42,8 @@ def described() -> str:
 def small_disk(folder: Path, size_kb: int) -> Iterator[Sequence[str]]:
     """Make `folder` a disk with room for `size_kb` (0: one that is full), yield a prefix."""
     if os.geteuid() != 0 or not can_mount():
-        yield ["bash", "-c", f"ulimit -f {size_kb}; {_AND_RUN}", "bash"]
+        no_bytecode = "export PYTHONDONTWRITEBYTECODE=1"  # Python would keep what it half wrote
+        yield ["bash", "-c", f"{no_bytecode}; ulimit -f {size_kb}; {_AND_RUN}", "bash"]
         return
     options = f"size={max(size_kb, 4)}k,mode=777" + (",nr_inodes=1" if size_kb == 0 else "")
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)

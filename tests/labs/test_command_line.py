@@ -175,6 +175,30 @@ def test_an_output_without_room_is_told(style, place):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("limit", "lab", "said"),
+    [
+        ("ulimit -f 1", "db_pool", "(full|I/O error); set TMPDIR to a folder with room"),
+        ("ulimit -f 0", "capstone", "cannot prepare the run: File too large; set TMPDIR"),
+        ("ulimit -n 12", "http_leak", r"12 descriptors \(ulimit -n\) are too few .*; allow \d+ or"),
+    ],
+)
+def test_a_run_that_cannot_be_prepared_says_why(limit, lab, said, place):
+    """No room for what its operations use, no descriptors for its server: one line, status 2."""
+    command = place.command("--leaky", "--duration=0.2", "--port=0", module=f"labs.{lab}")
+    done = subprocess.run(
+        ["bash", "-c", f'{limit}; exec "$@"', "bash", *command],
+        cwd=ROOT,
+        env=place.environment() | {"PYTHONDONTWRITEBYTECODE": "1"},  # else it writes half of it
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(said, done.stderr), done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_help_shows_an_example_of_every_option(place):
     """Each option that help lists stands in a command that one can paste."""
     run = place.run("--help")
