@@ -27,9 +27,17 @@ def pytest_addoption(parser):
     parser.addoption("--write-gold", action="store_true", help="write tests/gold/ anew")
 
 
+REAL_TIME = "test_documents.py", "tests/labs/", "tests/page/", "tests/monitoring/"
+"""What shows a program's seconds and what a browser draws of them: a machine that stands still for
+one spoils that once, what is wrong fails twice."""
+
+
 def pytest_collection_modifyitems(items):
     """Begin with the documents, which take longest and mostly wait."""
     items.sort(key=lambda item: "test_documents" not in item.nodeid)
+    for item in items:
+        if any(place in item.nodeid for place in REAL_TIME):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(autouse=True)
