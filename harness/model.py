@@ -118,7 +118,7 @@ class Run:
     """One run, finished or ended early, with everything that was measured in it.
 
     `fd_limit` is its soft limit on descriptors, `None` where there is none; `options` are the
-    values of its lab's options.
+    values of its lab's options. `samples` holds the first and the last, and of a long run a choice.
     """
 
     lab: str

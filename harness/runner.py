@@ -24,6 +24,7 @@ from .model import (
     Traced,
     Workload,
 )
+from .samples import with_one_more
 from .verdict import judge_all
 
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
@@ -279,7 +280,7 @@ class Runner:
         self.tell(Traced(self.run.evidence))
 
     def _record(self, sample: Sample) -> Sample:
-        self.run = replace(self.run, samples=(*self.run.samples, sample))
+        self.run = replace(self.run, samples=with_one_more(self.run.samples, sample))
         return sample
 
     def _sample(self) -> Sample:

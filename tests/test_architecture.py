@@ -39,7 +39,8 @@ SERVING = {
 NOTHING_OF_OURS = {"model", "clock", "reserve", "terminal", "errors", "limits", "workdir", "stops"}
 ALLOWED = {
     "verdict": {"model"},
-    "runner": {"model", "errors", "clock", "verdict"},
+    "runner": {"model", "errors", "clock", "samples", "verdict"},
+    "samples": {"model"},
     "gauges": {"model"},
     "console": {"model", "terminal"},
     "table": {"model", "console", "gauges", "terminal"},

@@ -269,6 +269,15 @@ def test_asynchronous_operations_do_not_hold_up_the_next():
     assert len(left) == 1
 
 
+def test_a_run_of_hours_keeps_no_more_samples_than_a_chart_shows():
+    """Its own memory must not grow with its length; it begins and ends as it did, and is judged."""
+    rising = iter(range(10_000))
+    run = drive(runner(reading=lambda: next(rising)), lambda _: None, Pace(1, 1, 2_000))
+    assert len(run.samples) == 300
+    assert [run.samples[0].operations, run.samples[-1].operations] == [0, 2_000]
+    assert run.verdict.leaking is True
+
+
 class Starved(ManualClock):
     """The clock of a thread that has a tenth of a processor."""
 

@@ -17,12 +17,8 @@ from harness.model import (
     Started,
     Traced,
 )
+from harness.samples import Samples, with_one_more
 from harness.table import exhaustion_s
-
-MOST_SAMPLES = 300
-"""A curve has no more points than a chart has room for."""
-
-Samples = tuple[Sample, ...]
 
 
 class Live:
@@ -75,20 +71,7 @@ def _after(run: Run, event: Event) -> Run:
 
 def _and(run: Run, sample: Sample) -> Samples:
     """Return the samples with one more, unless it is the last already."""
-    return run.samples if run.samples[-1] == sample else thinned((*run.samples, sample))
-
-
-def thinned(samples: Samples) -> Samples:
-    """Drop the sample whose neighbours are closest where there are too many.
-
-    So those that stay are spread over the whole time, and the first and the last are among them.
-    """
-    if len(samples) <= MOST_SAMPLES:
-        return samples
-    times_s = [sample.elapsed_s for sample in samples]
-    gaps_s = [after - before for before, after in zip(times_s, times_s[2:], strict=False)]
-    dropped = gaps_s.index(min(gaps_s)) + 1
-    return (*samples[:dropped], *samples[dropped + 1 :])
+    return run.samples if run.samples[-1] == sample else with_one_more(run.samples, sample)
 
 
 def charted(lab: Lab) -> list[Gauge]:

@@ -13,10 +13,11 @@ import pytest
 
 from harness.index import application
 from harness.model import Sample
-from harness.page.live import MOST_SAMPLES, Live, charted, thinned
+from harness.page.live import Live, charted
 from harness.page.routes import ROOT
 from harness.report import Group
 from harness.reserve import Reserve
+from harness.samples import MOST, with_one_more
 from harness.server import DebugServer
 from harness.table import exhaustion_s
 from tests.pprof.conftest import Server
@@ -145,11 +146,11 @@ def test_a_long_run_keeps_its_whole_curve_in_few_points() -> None:
     """They stay spread over all of its time, the first and the last among them."""
     samples: tuple[Sample, ...] = ()
     for number in range(5_000):
-        samples = thinned((*samples, Sample(float(number), number, {})))
-        assert len(samples) <= MOST_SAMPLES
+        samples = with_one_more(samples, Sample(float(number), number, {}))
+        assert len(samples) <= MOST
         assert (samples[0].operations, samples[-1].operations) == (0, number)
     gaps = [later.operations - one.operations for one, later in pairwise(samples)]
-    assert max(gaps) <= 5_000 / MOST_SAMPLES * 4
+    assert max(gaps) <= 5_000 / MOST * 4
 
 
 def test_counters_are_not_drawn() -> None:
