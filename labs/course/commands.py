@@ -161,12 +161,12 @@ def _begin(name: str, path: Path, terminal: Terminal) -> None:
     _say(terminal, f"{lab.title}. {task}")
     terminal.line()
     for command, what in (
-        (str(path), "your copy: find the leak and mend it"),
+        (str(path), "your copy: find the leak, mend it"),
         (f"python -m labs.{name} --mine", "see it leak"),
         (f"python -m labs check {name}", "judge it"),
         (f"python -m labs hint {name}", "if you are stuck"),
     ):
-        terminal.line(f"    {command:<38}  {what}")
+        terminal.line(f"    {command:<39}  {what}")
     number = catalogue.chapters().get(name)
     if number:
         terminal.line(f"Its chapter is in GUIDE.md: Lab {number}: {name}")

@@ -43,6 +43,7 @@ def _failed(name: str, path: Path, judgement: Judgement) -> list[str]:
             lines += wrapped(line.strip(), "        ", "      ")
     return [
         *lines,
-        f"Next: mend {path}, then: python -m labs check {name}",
-        f"      no idea? python -m labs hint {name}",
+        f"Next: mend {path}, then:",
+        f"    python -m labs check {name}",
+        f"    python -m labs hint {name}      if you are stuck",
     ]
