@@ -18,6 +18,8 @@ from harness.model import Exercise, Gauge, Lab, Setting, Workload
 from harness.patience import Patience
 from leaky import executor_registry as leaky
 
+from .words import are
+
 JOBS = Gauge("app_jobs_total", "Jobs done", "Jobs done")
 ITEM_S = 0.003
 """So long does an item take: the second one finds the first one's thread at work."""
@@ -93,7 +95,8 @@ def _left_over(before: int, what: str, then: str) -> str | None:
     """Say how many threads are left that were not there `before`, when they had time to end."""
     if Patience(PATIENCE_S).until(lambda: threading.active_count() <= before):
         return None
-    return f"{threading.active_count() - before} threads are left of {what}; {then}"
+    left = threading.active_count() - before
+    return f"{are(left, 'thread')} left of {what}; {then}"
 
 
 def one_job_can_be_cancelled(subject: ModuleType, _directory: Path) -> str | None:
