@@ -112,7 +112,8 @@ def _named(given: argparse.Namespace, known: progress.Progress) -> str:
         return catalogue.checked(given.name)
     current = current_lab(known)
     if current is None:
-        raise UsageError("no lab is under way; python -m labs start NAME begins one")
+        more = "; a lab that has passed needs its name" if known.passed else ""
+        raise UsageError(f"no lab is under way; python -m labs start NAME begins one{more}")
     return current
 
 
@@ -198,6 +199,8 @@ def check_once(name: str, known: progress.Progress, terminal: Terminal) -> int:
     left = [each for each in catalogue.names() if each not in known.passed]
     if left:
         terminal.line(f"Then: python -m labs start {left[0]}")
+    else:
+        terminal.line("That was the last lab. What comes now: python -m labs")
     return DONE
 
 
