@@ -239,7 +239,7 @@ def reset(given: argparse.Namespace, terminal: Terminal) -> int:
     path = mine.path_of(name)
     known = load_progress(terminal)
     if path.exists():
-        old = path.with_suffix(".old.py")
+        old = progress.unused(f"{name}.old", ".py")
         path.replace(old)
         terminal.line(f"Your copy is now {old}.")
     progress.save(known.without(name))

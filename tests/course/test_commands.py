@@ -86,6 +86,16 @@ def test_start_never_overwrites_and_reset_keeps_the_old_copy(course):
     assert json.loads(FILE.read_text()) == {"hints": {}, "passed": []}
 
 
+def test_a_second_reset_does_not_replace_what_the_first_kept(course):
+    """Whoever resets twice still has the work of before."""
+    course("start file_leak")
+    for work in ("first", "second"):
+        COPY.write_text(work)
+        course("reset file_leak")
+    kept = [Path("workbook", f"file_leak.old{number}.py").read_text() for number in ("", 1)]
+    assert kept == ["first", "second"]
+
+
 DAMAGES = (
     '{"hints": {"file_',
     "[]",
