@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import UsageError
-from .report import place
+from .report import place, relative
 
 WORKBOOK = Path("workbook")
 """Where the copies are, below the current folder."""
@@ -33,7 +33,7 @@ def load(path: Path, original: ModuleType) -> ModuleType:
     module = _imported(path)
     problem = next(_differences(module, original), None)
     if problem:
-        raise UsageError(f"{path}: {problem}")
+        raise UsageError(f"{relative(str(path))}: {problem}")
     return module
 
 
@@ -46,12 +46,18 @@ def _imported(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise UsageError(f"{path}:{error.lineno}: {error.msg}: {line}") from None
+        raise UsageError(_misspelled(error, path)) from None
     except Exception as error:  # noqa: BLE001 - a module may raise anything
         reason = "".join(traceback.format_exception_only(error)).strip()
         raise UsageError(f"{where(error, path)}: cannot be imported: {reason}") from None
     return module
+
+
+def _misspelled(error: SyntaxError, path: Path) -> str:
+    """Say where the file at `path` is no Python, as far as Python tells."""
+    at = f":{error.lineno}" if error.lineno else ""
+    line = f": {error.text.strip()}" if error.text else ""
+    return f"{relative(str(path))}{at}: {error.msg}{line}"
 
 
 def where(error: BaseException, path: Path) -> str:
@@ -59,7 +65,7 @@ def where(error: BaseException, path: Path) -> str:
     file = str(path.resolve())
     frames = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == file]
     if not frames:
-        return str(path)
+        return relative(str(path))
     last = frames[-1]
     return place((last.filename, last.lineno or 0, last.name))
 

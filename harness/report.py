@@ -161,7 +161,12 @@ def noun(group: Group) -> str:
 def place(frame: Frame) -> str:
     """Name a place in code; its file relative to the current folder if it is below."""
     file, line, function = frame
-    return f"{file.removeprefix(str(Path.cwd()) + os.sep)}:{line} in {function}"
+    return f"{relative(file)}:{line} in {function}"
+
+
+def relative(file: str) -> str:
+    """Return the path of a file relative to the current folder if it is below."""
+    return file.removeprefix(str(Path.cwd()) + os.sep)
 
 
 def _some(targets: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from harness.ports import listen
 from leaky import aiohttp_leak as leaky
 
 from .clients import CLOSE_WAIT, OPEN, REQUESTS, UPSTREAM_PORT, held, hung_up
+from .words import are
 
 ERROR_PAGE = "Traceback: " + "x" * 2**19
 """More than the buffers between upstream and client take: it is not over before it is read."""
@@ -115,8 +116,8 @@ def failures_hold_no_connection(subject: ModuleType, _directory: Path) -> str | 
         if (still := held(port)) <= 1:
             return None
         return (
-            f"{still} connections are open after 3 failed checks; read what the report needs, and "
-            "the next check can use the connection"
+            f"{are(still, 'connection')} open after 3 failed checks; read what the report needs, "
+            "and the next check can use the connection"
         )
 
     return _told(subject, (True, True, True), story)

@@ -17,6 +17,8 @@ from harness.patience import Patience
 from harness.probes import fds
 from leaky import capstone as leaky
 
+from .words import are
+
 REQUESTS = Gauge("app_requests_total", "Requests", "Requests served")
 TRAFFIC = Option(
     "--traffic",
@@ -129,7 +131,7 @@ def a_request_leaves_nothing_open(subject: ModuleType, directory: Path) -> str |
             for each in range(4):
                 request(intake, each)
             if (still := (fds.count() or 0) - before) > 0:
-                return f"{still} descriptors are left of 4 requests of kind {number} (--traffic)"
+                return f"{are(still, 'descriptor')} left of 4 requests of kind {number} (--traffic)"
     return None
 
 
@@ -142,7 +144,7 @@ def closing_ends_the_readers(subject: ModuleType, directory: Path) -> str | None
     if Patience(PATIENCE_S).until(lambda: threading.active_count() <= before):
         return None
     left = threading.active_count() - before
-    return f"{left} threads are left after close(); who makes a pool ends it"
+    return f"{are(left, 'thread')} left after close(); who makes a pool ends it"
 
 
 LAB = Lab(

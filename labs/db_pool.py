@@ -174,7 +174,8 @@ def errors_give_their_connection_back(subject: ModuleType, directory: Path) -> s
                 return f"search gave {got} from a database without products; let the error out"
     if all(isinstance(error, DBAPIError) for error in kept):
         return None
-    return f"of 4 queries that failed the last raised {kept[-1]}; close on every path"
+    last = f"{type(kept[-1]).__name__}: {kept[-1].args[0]}"  # without the address of its manual
+    return f"of 4 queries that failed the last raised {last}; close on every path"
 
 
 LAB = Lab(

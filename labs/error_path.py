@@ -114,18 +114,20 @@ def a_refused_file_is_closed(subject: ModuleType, directory: Path) -> str | None
     importer = subject.Importer(COLUMNS)
     paths = _written(directory, bad=BAD, empty="", binary="\udcff\udcfe\n")
     gc.collect()  # what an earlier test left in a cycle
-    before, kept = fds.count() or 0, []
+    kept, still = [], []
     for number, path in enumerate(paths):
+        before = fds.count() or 0
         try:
             importer.begin(number, path)
         except (subject.BadUpload, UnicodeDecodeError) as error:
             kept.append(error)  # as an error report would, and with it the frames of the failure
-    still = (fds.count() or 0) - before
+        if (fds.count() or 0) > before:
+            still.append(path.name)
     if not still or len(kept) < len(paths):
         return None
     return (
-        f"bad.csv, empty.csv, binary.csv were refused, and {still} of 3 are open: close on every "
-        "way out of begin but the good one"
+        f"refused, and still open: {', '.join(still)}; close on every way out of begin but the "
+        "good one"
     )
 
 

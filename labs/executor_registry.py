@@ -1,10 +1,11 @@
 """Lab 16: a job runner keeps the threads of every job. `python -m labs.executor_registry`."""
 
+import gc
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -18,10 +19,14 @@ from harness.model import Exercise, Gauge, Lab, Setting, Workload
 from harness.patience import Patience
 from leaky import executor_registry as leaky
 
+from .words import are
+
 JOBS = Gauge("app_jobs_total", "Jobs done", "Jobs done")
 ITEM_S = 0.003
 """So long does an item take: the second one finds the first one's thread at work."""
 PATIENCE_S = 0.5
+FEW = 4
+"""A runner may keep a few; one for each job is a registry that nobody empties."""
 
 
 @contextmanager
@@ -89,11 +94,30 @@ def threads_end_with_their_job(subject: ModuleType, _directory: Path) -> str | N
     return _left_over(before, "4 jobs that are done", "end each executor before run returns")
 
 
+def jobs_that_are_done_are_forgotten(subject: ModuleType, _directory: Path) -> str | None:
+    """Of a job that is done the runner keeps no executor, not even one that has ended."""
+    runner, before = subject.JobRunner(), _executors()
+    for job in range(20):
+        runner.run(job, len, ["a", "b"])
+    if (kept := _executors() - before) <= FEW:
+        return None
+    return (
+        f"{are(kept, 'executor')} kept after 20 jobs that are done; take each out of the registry"
+    )
+
+
+def _executors() -> int:
+    """Count the executors in memory, without those that only wait for the collector."""
+    gc.collect()
+    return sum(issubclass(type(each), Executor) for each in gc.get_objects())
+
+
 def _left_over(before: int, what: str, then: str) -> str | None:
     """Say how many threads are left that were not there `before`, when they had time to end."""
     if Patience(PATIENCE_S).until(lambda: threading.active_count() <= before):
         return None
-    return f"{threading.active_count() - before} threads are left of {what}; {then}"
+    left = threading.active_count() - before
+    return f"{are(left, 'thread')} left of {what}; {then}"
 
 
 def one_job_can_be_cancelled(subject: ModuleType, _directory: Path) -> str | None:
@@ -173,6 +197,7 @@ LAB = Lab(
             items_are_worked_on_together,
             errors_reach_the_caller,
             threads_end_with_their_job,
+            jobs_that_are_done_are_forgotten,
             one_job_can_be_cancelled,
         ),
     ),

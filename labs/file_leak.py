@@ -14,6 +14,8 @@ from harness.model import Exercise, Gauge, Lab, Run, Setting, View, Workload
 from harness.probes import fds
 from leaky import file_leak as leaky
 
+from .words import are
+
 FILES_OPENED = Gauge("app_files_opened_total", "Files opened", "Files opened")
 FILES_CLOSED = Gauge("app_files_closed_total", "Files closed", "Files closed")
 
@@ -81,7 +83,7 @@ def nothing_stays_open(subject: ModuleType, directory: Path) -> str | None:
         aggregator.store(batch, "record")
     still = (fds.count() or 0) - before
     return (
-        f"{still} files are open after 5 batches; close each before store returns"
+        f"{are(still, 'file')} open after 5 batches; close each before store returns"
         if still
         else None
     )
@@ -100,7 +102,7 @@ def a_failed_write_closes_too(subject: ModuleType, directory: Path) -> str | Non
         return "a batch that could not be written raised no error; let its caller see it"
     still = (fds.count() or 0) - before
     return (
-        f"{still} files are open after 3 batches that failed: close() was not reached; "
+        f"{are(still, 'file')} open after 3 batches that failed: close() was not reached; "
         "with closes on every path"
         if still
         else None

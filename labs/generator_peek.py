@@ -15,6 +15,8 @@ from harness.model import Exercise, Gauge, Lab, Setting, Workload
 from harness.probes import fds
 from leaky import generator_peek as leaky
 
+from .words import are
+
 FILES_QUEUED = Gauge("app_files_queued_total", "Files queued", "Files queued")
 COLUMNS = ["id", "amount"]
 HEADER = ",".join(COLUMNS)
@@ -68,7 +70,7 @@ def what_waits_is_closed(subject: ModuleType, directory: Path) -> str | None:
     for number in range(5):
         queue.accept(_written(directory / f"{number}.csv", ["1,10"]))
     still = (fds.count() or 0) - before
-    return f"{still} files are open while 5 wait; keep what opens them again" if still else None
+    return f"{are(still, 'file')} open while 5 wait; keep what opens them again" if still else None
 
 
 def what_waits_is_not_in_memory(subject: ModuleType, directory: Path) -> str | None:

@@ -15,6 +15,8 @@ from harness.model import Exercise, Gauge, Lab, Run, Setting, View, Workload
 from harness.probes import fds
 from leaky import logging_handlers as leaky
 
+from .words import are
+
 JOBS = Gauge("app_jobs_total", "Jobs done", "Jobs done")
 LOGGERS = Gauge("app_loggers_added", "Loggers added", "Loggers added")
 FEW = 5
@@ -144,7 +146,7 @@ def a_failed_job_is_told(subject: ModuleType, directory: Path) -> str | None:
     if len(kept) < 3:
         return "run(job, ['7', 'seven']) raised no ValueError; let its caller see it"
     if (still := (fds.count() or 0) - before) > 0:
-        return f"{still} logs are open after 3 jobs that failed; close them in a finally"
+        return f"{are(still, 'log')} open after 3 jobs that failed; close them in a finally"
     got = runner.log(0)
     return None if got == "7 makes 7\n" else f"the log of a failed job is {got!r}; keep its lines"
 

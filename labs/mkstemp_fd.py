@@ -18,6 +18,8 @@ from harness.model import Exercise, Gauge, Lab, Run, Setting, View, Workload
 from harness.probes import fds
 from leaky import mkstemp_fd as leaky
 
+from .words import are
+
 PUT = Gauge("app_pages_put_total", "Pages put", "Pages put")
 PAGES = 5
 """So many pages there are; putting one again replaces it."""
@@ -138,7 +140,7 @@ def a_failed_put_leaves_nothing(subject: ModuleType, directory: Path) -> str | N
         return "a page that could not be written raised no error; let its caller see it"
     if still := (fds.count() or 0) - before:
         return (
-            f"{still} descriptors are open after 3 puts that failed: close was not reached; "
+            f"{are(still, 'descriptor')} open after 3 puts that failed: close was not reached; "
             "with closes on every path"
         )
     return _only_the_page(cache, directory)

@@ -19,6 +19,8 @@ from harness.probes import fds
 from harness.probes.process import measured
 from leaky import subprocess_pipes as leaky
 
+from .words import are
+
 CHECKS = Gauge("app_checks_total", "Checks", "Documents checked")
 ZOMBIES = Gauge("app_zombies", "Zombies", "Zombies")
 COMMAND = (
@@ -102,8 +104,8 @@ def nothing_is_left_of_a_check(subject: ModuleType, directory: Path) -> str | No
         checker.check(document)
     dead, still = (zombies() or 0) - zombies_before, (fds.count() or 0) - before
     if dead > 0:
-        return f"{dead} zombies are left of 3 checks; ask each child for its status: wait for it"
-    return f"{still} pipes are open after 3 checks; close each" if still > 0 else None
+        return f"{are(dead, 'zombie')} left of 3 checks; ask each child for its status: wait for it"
+    return f"{are(still, 'pipe')} open after 3 checks; close each" if still > 0 else None
 
 
 def a_missing_command_is_an_error(subject: ModuleType, directory: Path) -> str | None:

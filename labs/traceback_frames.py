@@ -16,6 +16,8 @@ from harness.model import Exercise, Gauge, Lab, Run, Setting, View, Workload
 from harness.probes import fds
 from leaky import traceback_frames as leaky
 
+from .words import are
+
 SUMMED = Gauge("app_reports_summed_total", "Summed up", "Reports summed up")
 FAILED = Gauge("app_reports_failed_total", "Failed", "Reports failed")
 EVERY_BAD = 4
@@ -102,7 +104,7 @@ def a_failed_report_is_closed(subject: ModuleType, directory: Path) -> str | Non
         batch.run(bad)
     still = (fds.count() or 0) - before
     return (
-        f"{still} files are open after 5 reports that failed; close each before run returns"
+        f"{are(still, 'file')} open after 5 reports that failed; close each before run returns"
         if still
         else None
     )
@@ -121,7 +123,7 @@ def other_errors_reach_the_caller(subject: ModuleType, directory: Path) -> str |
         return "a KeyError, which no report can cause, was swallowed; let the caller see it"
     still = (fds.count() or 0) - before
     return (
-        f"{still} file is open while somebody keeps the error that run raised; with closes on "
+        f"{are(still, 'file')} open while somebody keeps the error that run raised; with closes on "
         "every path"
         if still
         else None

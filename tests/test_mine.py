@@ -42,3 +42,22 @@ def test_what_is_missing_besides_is_still_seen(tmp_path, original):
     """The method of another class is not overlooked."""
     with pytest.raises(UsageError, match=r"Importer\.begin is missing"):
         loaded(tmp_path, ORIGINAL.replace("begin", "start"), original)
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("def begin(:\n", "copy.py:1: invalid syntax: def begin(:"),
+        ("", "copy.py: Refused is missing, and its callers need it; bring it back"),
+        ("\0", "copy.py: source code string cannot contain null bytes"),
+        ("import nothing_of_the_kind", "copy.py:1 in <module>: cannot be imported: "),
+    ],
+    ids=["no Python", "empty", "binary", "import"],
+)
+def test_a_copy_that_cannot_be_loaded(source, says, tmp_path, original, monkeypatch):
+    """The file is named as elsewhere, from the current folder, and its line where there is one."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as refused:
+        loaded(tmp_path, source, original)
+    assert str(refused.value).startswith(says)
+    assert "None" not in str(refused.value)

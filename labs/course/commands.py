@@ -112,7 +112,8 @@ def _named(given: argparse.Namespace, known: progress.Progress) -> str:
         return catalogue.checked(given.name)
     current = current_lab(known)
     if current is None:
-        raise UsageError("no lab is under way; python -m labs start NAME begins one")
+        more = "; a lab that has passed needs its name" if known.passed else ""
+        raise UsageError(f"no lab is under way; python -m labs start NAME begins one{more}")
     return current
 
 
@@ -161,12 +162,12 @@ def _begin(name: str, path: Path, terminal: Terminal) -> None:
     _say(terminal, f"{lab.title}. {task}")
     terminal.line()
     for command, what in (
-        (str(path), "your copy: find the leak and mend it"),
+        (str(path), "your copy: find the leak, mend it"),
         (f"python -m labs.{name} --mine", "see it leak"),
         (f"python -m labs check {name}", "judge it"),
         (f"python -m labs hint {name}", "if you are stuck"),
     ):
-        terminal.line(f"    {command:<38}  {what}")
+        terminal.line(f"    {command:<39}  {what}")
     number = catalogue.chapters().get(name)
     if number:
         terminal.line(f"Its chapter is in GUIDE.md: Lab {number}: {name}")
@@ -198,6 +199,8 @@ def check_once(name: str, known: progress.Progress, terminal: Terminal) -> int:
     left = [each for each in catalogue.names() if each not in known.passed]
     if left:
         terminal.line(f"Then: python -m labs start {left[0]}")
+    else:
+        terminal.line("That was the last lab. What comes now: python -m labs")
     return DONE
 
 
@@ -236,7 +239,7 @@ def reset(given: argparse.Namespace, terminal: Terminal) -> int:
     path = mine.path_of(name)
     known = load_progress(terminal)
     if path.exists():
-        old = path.with_suffix(".old.py")
+        old = progress.unused(f"{name}.old", ".py")
         path.replace(old)
         terminal.line(f"Your copy is now {old}.")
     progress.save(known.without(name))

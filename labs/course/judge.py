@@ -107,8 +107,9 @@ def _of_drive(driven: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterat
     yield from (tuple(leak) for leak in driven["leaks"])
     if not driven["leaks"]:
         yield from _hoarded(driven, reference)
-        yield from _dropped(driven, reference)
     yield from _unlike(driven["results"], reference["results"])
+    if not driven["leaks"]:
+        yield from _dropped(driven, reference)
     for number in driven["closed"]:
         yield (f"it closed descriptor {number}, a standard stream: close only what you opened",)
 

@@ -46,7 +46,7 @@ def load() -> tuple[Progress, str]:
     except OSError as error:
         raise UsageError(f"{FILE}: {error.strerror}; is it yours to read?") from None
     except ValueError as error:
-        aside = _unused("progress.damaged")
+        aside = unused("progress.damaged", ".json")
         FILE.replace(aside)
         return Progress(), f"{FILE} was damaged ({error}); it is {aside} now, and a new one begins"
 
@@ -60,9 +60,9 @@ def _parsed(text: str) -> Progress:
         raise ValueError(f"not what was written: {error}") from None
 
 
-def _unused(stem: str) -> Path:
+def unused(stem: str, suffix: str) -> Path:
     """Return a path in the workbook at which there is nothing yet."""
-    names = (f"{stem}{number or ''}.json" for number in count())
+    names = (f"{stem}{number or ''}{suffix}" for number in count())
     return next(path for name in names if not (path := mine.WORKBOOK / name).exists())
 
 

@@ -49,6 +49,23 @@ def test_the_last_hint_of_the_longest_name_fits_a_terminal(course):
     assert out.endswith(f"python -m labs diff {name} --give-up\n")
 
 
+def test_a_command_in_a_hint_is_not_broken(course):
+    """It can be copied from the line on which it begins."""
+    assert "`python -m labs.file_leak --leaky`" in course("hint file_leak")[1].splitlines()[-1]
+
+
+def test_the_course_has_an_end(course):
+    """The last verdict names what comes now, and a lab that has passed is asked for by name."""
+    names = catalogue.names()
+    course("start file_leak")
+    progress.save(progress.Progress(passed=tuple(name for name in names if name != "file_leak")))
+    COPY.write_text(FIXED)
+    status, out, _ = course("check")
+    assert status == 0 and out.endswith("That was the last lab. What comes now: python -m labs\n")
+    assert "All done." in course("")[1]
+    assert course("check")[2].endswith("; a lab that has passed needs its name\n")
+
+
 def course_text(name: str) -> str:
     """Return what a command is to print."""
     return Path(ROOT, "tests", "gold", f"course_{name}").read_text(encoding="utf-8")
@@ -67,6 +84,16 @@ def test_start_never_overwrites_and_reset_keeps_the_old_copy(course):
     assert Path("workbook", "file_leak.old.py").read_text() == "my work"
     assert "class LogAggregator" in COPY.read_text()
     assert json.loads(FILE.read_text()) == {"hints": {}, "passed": []}
+
+
+def test_a_second_reset_does_not_replace_what_the_first_kept(course):
+    """Whoever resets twice still has the work of before."""
+    course("start file_leak")
+    for work in ("first", "second"):
+        COPY.write_text(work)
+        course("reset file_leak")
+    kept = [Path("workbook", f"file_leak.old{number}.py").read_text() for number in ("", 1)]
+    assert kept == ["first", "second"]
 
 
 DAMAGES = (

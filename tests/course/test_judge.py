@@ -128,6 +128,14 @@ def test_a_leak_is_told_with_line_holder_and_growth(tmp_path):
     assert "held by LogAggregator._recent (list, 45 items) → TextIOWrapper (1 of 45 alike)" in text
 
 
+def test_a_misspelled_name_comes_before_what_followed_from_it(tmp_path):
+    """The files that the error let go of are told behind it."""
+    typo = LEAKY.replace("append(file)", "append(fiel)")
+    first, second = (finding[0] for finding in judged(tmp_path, typo).findings[:2])
+    assert "raised NameError: name 'fiel' is not defined" in first
+    assert "ResourceWarning" in second
+
+
 def test_a_fixed_copy_passes_within_two_seconds(tmp_path):
     """And the judgement says what it was seen to do. On a busy machine: the best of three."""
     best_s = 60.0
