@@ -293,6 +293,23 @@ def test_what_c_code_holds_is_named_as_outside(tmp_path):
         atexit.unregister(refs[0]().close)
 
 
+def test_the_last_object_on_the_heap_is_not_outside_for_being_gone_through(monkeypatch):
+    """The search's own reference to the object that it came to last is no reference from C."""
+
+    def keep():
+        kept = [{1}]
+        atexit.register(kept.clear)
+        return weakref.ref(kept[0])
+
+    def last_of_all():
+        return [each for each in everything() if each is not last()] + [last()]
+
+    everything, last = gc.get_objects, keep()
+    monkeypatch.setattr(gc, "get_objects", last_of_all)
+    (line,) = lines_for([last])
+    assert line.endswith(" → bound method list.clear → list (1 item) → set (1 item)")
+
+
 def test_the_search_never_names_itself(tmp_path):
     """Neither the question nor a former search is a holder, also when nobody else is one."""
     handle = (tmp_path / "x").open("w")
