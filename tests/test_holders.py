@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -246,6 +247,54 @@ def test_a_set_of_tasks_is_named_and_else_the_task_itself(tmp_path):
     assert by_list[0].startswith(f"{__name__}.KEPT (list, 1 item) → task 'kept' in handle() at ")
     assert by_list[0].endswith(", local stream → TextIOWrapper")
     assert all(line.startswith("task 'kept' in handle() at ") for line in by_loop)
+
+
+@asynccontextmanager
+async def waiting_forever():
+    """Keep a task that waits, as a local variable of this generator alone; yield it weakly."""
+    following = {asyncio.create_task(asyncio.Event().wait(), name="kept")}
+    await asyncio.sleep(0)
+    yield [weakref.ref(task) for task in following]
+    for task in following:
+        task.cancel()
+
+
+async def found_aside(refs):
+    """Search from another thread, so that the task that asks waits meanwhile."""
+    return await asyncio.to_thread(lines_for, refs, paths=1)
+
+
+async def found_at_once(refs):
+    """Search in the task that asks."""
+    return lines_for(refs, paths=1)
+
+
+@pytest.mark.parametrize("search", [found_at_once, found_aside])
+def test_a_task_that_another_one_keeps_is_held_by_that_one(search):
+    """The loop only lets the first one run, and what is on the way from there says who keeps it."""
+
+    async def main():
+        async with waiting_forever() as refs:
+            return await search(refs)
+
+    (line,) = asyncio.run(main())
+    assert " waiting_forever() at " in line
+    assert ", local following (set, 1 item) → task 'kept' in wait() at " in line
+
+
+def test_a_task_that_waits_for_another_one_is_not_held_by_it():
+    """Who could wake a task does not keep it in the program: the line starts at the task."""
+
+    async def main():
+        never = asyncio.Event()
+        waiting = weakref.ref(asyncio.create_task(never.wait(), name="waiting"))
+        await asyncio.sleep(0)
+        lines = await found_aside([waiting])
+        never.set()
+        return lines
+
+    (line,) = asyncio.run(main())
+    assert line.startswith("task 'waiting' in wait() at ")
 
 
 def test_a_finalizer_is_named_only_where_nobody_else_holds(tmp_path):
