@@ -183,8 +183,8 @@ class _Search:
         unreached = self._unreached()
         explained = Counter(map(id, (*self.wanted, *self._asked)))
         explained.update(map(id, self._awaited * 2))  # by who led to them, and by that list
-        for node in unreached:
-            explained.update(map(id, gc.get_referents(node)))
+        # a generator: after a loop of this function, its variable would be one more reference
+        explained.update(id(child) for node in unreached for child in gc.get_referents(node))
         beside = 3  # `unreached`, the loop's own name, getrefcount's argument
         return [node for node in unreached if sys.getrefcount(node) - beside > explained[id(node)]]
 

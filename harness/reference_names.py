@@ -5,6 +5,7 @@
 key that is equal for chains that are alike: the key leaves out sizes, numbers and thread names.
 """
 
+import builtins
 import collections
 import functools
 import gc
@@ -26,6 +27,7 @@ ARROW = " → "
 _CONTAINERS = (list, tuple, set, frozenset, dict, collections.deque)
 _NAMED = (type, types.FunctionType, types.ModuleType)
 _SUSPENDED = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
+_METHODS = (types.MethodType, types.BuiltinMethodType)
 _C_ATTRIBUTES = ("buffer", "raw", "__self__", "func", "args", "keywords", "__wrapped__")
 _MISSING = object()
 
@@ -177,7 +179,7 @@ _NAMESPACES: tuple[
     (_SUSPENDED, ", local ", _suspended_locals),
     (types.FunctionType, ", closure variable ", _closure),
     (types.ModuleType, ".", vars),
-    ((*_CONTAINERS, types.MethodType, types.BuiltinMethodType), "", lambda _owner: {}),
+    ((*_CONTAINERS, *_METHODS), "", lambda _owner: {}),
 )
 
 
@@ -200,15 +202,20 @@ def is_library_root(root: object) -> bool:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of text for a chain of references, and its key: equal for chains that are alike."""
+    """One line of text for a chain of references, and its key: equal for chains that are alike.
+
+    `library` tells that it begins in a library or leads through an event loop, `own` that something
+    of the program's is on it since then.
+    """
 
     text: str
     key: str
     library: bool
+    own: bool
 
     def then(self, text: str, key: str | None = None) -> "Line":
         """Return the line with more text behind it."""
-        return Line(self.text + text, self.key + (text if key is None else key), self.library)
+        return replace(self, text=self.text + text, key=self.key + (text if key is None else key))
 
 
 class Descriptions:
@@ -259,17 +266,19 @@ class Descriptions:
 
 def _root_line(root: object) -> Line:
     if isinstance(root, Locals):
-        return Line(root.title, root.key, root.library)
+        return Line(root.title, root.key, root.library, own=not root.library)
     name = getattr(root, "__name__", type(root).__name__)
-    return Line(name, name, is_library_root(root))
+    library = is_library_root(root)
+    return Line(name, name, library, own=not library)
 
 
 def _step(line: Line, owner: object, node: object) -> Line:
     if _is_of_asyncio(node, "AbstractEventLoop"):
-        line = replace(line, library=True)
+        line = replace(line, library=True, own=False)
     text, key = title(node)
-    if line.library and (is_task(node) or isinstance(node, threading.Thread)):
-        return Line(text, key, library=True)  # where the loop or a registry keeps it says nothing
+    if line.library and _only_runs(line, owner, node):
+        return Line(text, key, library=True, own=_is_own(node))
+    line = replace(line, own=line.own or _is_own(node))
     name = reference_name(owner, node)
     size = _size(node)
     if name and isinstance(node, _NAMED):
@@ -279,6 +288,24 @@ def _step(line: Line, owner: object, node: object) -> Line:
     if name or (isinstance(owner, Locals) and not owner.names):
         return line.then(f"{name} ({size})", f"{name} ({key})")
     return line.then(f"{ARROW}{text} ({size.partition(', ')[2]})", f"{ARROW}{key}")
+
+
+def _only_runs(line: Line, owner: object, node: object) -> bool:
+    """Tell whether a library only keeps a task or thread going, which says nothing.
+
+    Behind something of the program's it is that which keeps it, unless it only waits there.
+    """
+    if not (is_task(node) or isinstance(node, threading.Thread)):
+        return False
+    return not line.own or (isinstance(owner, _METHODS) and owner.__self__ is node)
+
+
+def _is_own(node: object) -> bool:
+    """Tell whether this is the program's: its suspended code, or of a class that it defines."""
+    if is_task(node) or isinstance(node, _SUSPENDED):
+        frame = suspended_frame(node)
+        return frame is not None and not is_library(frame.f_code.co_filename)
+    return not is_library_root(sys.modules.get(str(type(node).__module__), builtins))
 
 
 def _size(node: object) -> str:
@@ -297,7 +324,7 @@ def title(node: object) -> tuple[str, str]:
         return place(node.f_code, node.f_lineno), place(node.f_code, 0)
     if is_task(node) or isinstance(node, _SUSPENDED):
         return _suspended_title(node)
-    if isinstance(node, types.MethodType | types.BuiltinMethodType):
+    if isinstance(node, _METHODS):
         kind = f"bound method {node.__qualname__}"
     elif isinstance(node, type | types.FunctionType | types.ModuleType):
         kind = f"{kind} {node.__name__}"

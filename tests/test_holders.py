@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -248,6 +249,54 @@ def test_a_set_of_tasks_is_named_and_else_the_task_itself(tmp_path):
     assert all(line.startswith("task 'kept' in handle() at ") for line in by_loop)
 
 
+@asynccontextmanager
+async def waiting_forever():
+    """Keep a task that waits, as a local variable of this generator alone; yield it weakly."""
+    following = {asyncio.create_task(asyncio.Event().wait(), name="kept")}
+    await asyncio.sleep(0)
+    yield [weakref.ref(task) for task in following]
+    for task in following:
+        task.cancel()
+
+
+async def found_aside(refs):
+    """Search from another thread, so that the task that asks waits meanwhile."""
+    return await asyncio.to_thread(lines_for, refs, paths=1)
+
+
+async def found_at_once(refs):
+    """Search in the task that asks."""
+    return lines_for(refs, paths=1)
+
+
+@pytest.mark.parametrize("search", [found_at_once, found_aside])
+def test_a_task_that_another_one_keeps_is_held_by_that_one(search):
+    """The loop only lets the first one run, and what is on the way from there says who keeps it."""
+
+    async def main():
+        async with waiting_forever() as refs:
+            return await search(refs)
+
+    (line,) = asyncio.run(main())
+    assert " waiting_forever() at " in line
+    assert ", local following (set, 1 item) → task 'kept' in wait() at " in line
+
+
+def test_a_task_that_waits_for_another_one_is_not_held_by_it():
+    """Who could wake a task does not keep it in the program: the line starts at the task."""
+
+    async def main():
+        never = asyncio.Event()
+        waiting = weakref.ref(asyncio.create_task(never.wait(), name="waiting"))
+        await asyncio.sleep(0)
+        lines = await found_aside([waiting])
+        never.set()
+        return lines
+
+    (line,) = asyncio.run(main())
+    assert line.startswith("task 'waiting' in wait() at ")
+
+
 def test_a_finalizer_is_named_only_where_nobody_else_holds(tmp_path):
     """Its arguments live as long as what it finalizes: whoever keeps that is the reason."""
     refs = []
@@ -291,6 +340,23 @@ def test_what_c_code_holds_is_named_as_outside(tmp_path):
     finally:
         refs[0]().close()
         atexit.unregister(refs[0]().close)
+
+
+def test_the_last_object_on_the_heap_is_not_outside_for_being_gone_through(monkeypatch):
+    """The search's own reference to the object that it came to last is no reference from C."""
+
+    def keep():
+        kept = [{1}]
+        atexit.register(kept.clear)
+        return weakref.ref(kept[0])
+
+    def last_of_all():
+        return [each for each in everything() if each is not last()] + [last()]
+
+    everything, last = gc.get_objects, keep()
+    monkeypatch.setattr(gc, "get_objects", last_of_all)
+    (line,) = lines_for([last])
+    assert line.endswith(" → bound method list.clear → list (1 item) → set (1 item)")
 
 
 def test_the_search_never_names_itself(tmp_path):
