@@ -33,6 +33,9 @@ from harness.tracking.ledger import Ledger, Origin, Owned, Raw
 from harness.tracking.stacks import Resolver, prepare
 from harness.tracking.survey import Entry, describe, survey
 
+NOTING_S = 0, 0.005, 0.02
+"""Another thread may be between its opening and our note of it, and without a processor there: what
+no hook seems to have seen is looked for again after each of these."""
 Facts = tuple[str, str, int | None]
 Describe = Callable[[], Opened | None]
 Listing = Callable[[], Mapping[int, Descriptor]]
@@ -93,8 +96,10 @@ class Tracker:
         the socket it drives are both listed, with the same `descriptor`.
         """
         entries = self._survey()
-        if any(each.origin is None and _facts(each) not in self._noticed for each in entries):
-            time.sleep(0)  # another thread may be between its opening and our note of it
+        for pause_s in NOTING_S:
+            if not self._has_news(entries):
+                break
+            time.sleep(pause_s)
             entries = self._survey()
         present = {_facts(each) for each in entries}
         self._noticed = {key: at_s for key, at_s in self._noticed.items() if key in present}
@@ -102,6 +107,9 @@ class Tracker:
         opened = [self._opened(each, resolve) for each in entries if _is_watched(each.origin)]
         kept = [each for each in opened if not self._is_excluded(each)]
         return sorted(kept, key=lambda each: each.opened_at_s)
+
+    def _has_news(self, entries: list[Entry]) -> bool:
+        return any(each.origin is None and _facts(each) not in self._noticed for each in entries)
 
     def _survey(self) -> list[Entry]:
         return survey(self._ledger, self._list(), self._baseline)

@@ -20,7 +20,7 @@ def test_each_client_is_counted(listener):
     address = listener.getsockname()
     clients = [socket.create_connection(address) for _ in range(7)]
     assert sockets.clients_by_state(address[1]) == {"ESTABLISHED": 7}
-    assert sockets.clients_by_state(address[1] ^ 1) == {}
+    assert "ESTABLISHED" not in sockets.clients_by_state(address[1] ^ 1)
     for client in clients:
         client.close()
     left = sockets.clients_by_state(address[1])
