@@ -1,9 +1,8 @@
 """What the debug server of a run serves, as an aiohttp application."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from .certificates import without_certificates
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -23,7 +22,7 @@ def application(
     origin and holder, `live` how the run goes. With `allow_remote` requests are answered whatever
     Host they ask for.
     """
-    with _without_certificates():
+    with without_certificates():
         from aiohttp import web
 
     from . import metrics
@@ -37,20 +36,3 @@ def application(
         made, exclude=observers.__contains__, origins=origins, rows=rows, allow_remote=allow_remote
     )
     return made
-
-
-@contextmanager
-def _without_certificates() -> Iterator[None]:
-    """Spare the import of aiohttp the file of root certificates.
-
-    Its client reads all of them, twice, as it is imported, which takes a fifth of a lab's start;
-    here it only serves. The folder of certificates, which OpenSSL reads as it needs them, stays.
-    """
-    before = os.environ.get("SSL_CERT_FILE")
-    os.environ["SSL_CERT_FILE"] = os.devnull
-    try:
-        yield
-    finally:
-        del os.environ["SSL_CERT_FILE"]
-        if before is not None:
-            os.environ["SSL_CERT_FILE"] = before

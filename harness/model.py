@@ -245,13 +245,15 @@ class Exercise:
 
     `task` says in a sentence or two what the learner is faced with, without naming the cause.
     `behaviours` are what the subject must still do; `operations` are made in each round of the
-    judgement, under a soft limit of `fd_limit` descriptors.
+    judgement, under a soft limit of `fd_limit` descriptors. `imports` names the modules that they
+    import only as they run, where that takes long: one import then serves all that judge.
     """
 
     task: str
     behaviours: Sequence[Behaviour]
     operations: int = 10
     fd_limit: int = 256
+    imports: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -197,6 +197,7 @@ EXERCISE = Exercise(
     ),
     behaviours=(bodies_and_failures_arrive, failures_leave_the_pool_usable, connections_are_shared),
     operations=8,
+    imports=("labs.upstream", "httpcore", "anyio._backends._asyncio"),
 )
 
 

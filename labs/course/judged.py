@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -21,6 +21,7 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import ModuleType
 
+from harness.certificates import without_certificates
 from harness.errors import UsageError
 from harness.limits import limited, set_soft
 from harness.mine import load
@@ -54,11 +55,12 @@ def main() -> None:
     folder = Path(orders["folder"])
     try:
         lab = catalogue.load(orders["lab"])
-        exercise(lab)
+        imports = exercise(lab).imports
     except UsageError as error:
         (folder / "refused.json").write_text(json.dumps(str(error)), encoding="utf-8")
         return
-    gc.freeze()  # what is there by now needs no collecting in any fork
+    with without_certificates():
+        _import(imports)
     reference = _started(partial(_drive_fixed, lab, folder), folder, "reference")
     for number, copy in enumerate(map(Path, orders["copies"])):
         drive = _started(partial(_drive_copy, lab, copy, folder), folder, f"{number}.drive")
@@ -66,16 +68,16 @@ def main() -> None:
         codes = _ended(reference, drive, behave)
         (folder / f"{number}.ended.json").write_text(json.dumps(codes), encoding="utf-8")
         if number == 0 and len(orders["copies"]) > 1:
-            _import_once(folder / "reference.modules.json")
+            with suppress(OSError):
+                _import(json.loads((folder / "reference.modules.json").read_text("utf-8")))
     reference.kill()
 
 
-def _import_once(file: Path) -> None:
-    """Import what the fixed twin's drive imported, so that the forks to come need not."""
-    with suppress(OSError):
-        for name in json.loads(file.read_text(encoding="utf-8")):
-            with suppress(ImportError):
-                importlib.import_module(name)
+def _import(names: Iterable[str]) -> None:
+    """Import modules for all forks to come, which have none of what is there by then to collect."""
+    for name in names:
+        with suppress(ImportError):
+            importlib.import_module(name)
     gc.freeze()
 
 
