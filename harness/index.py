@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from .certificates import without_certificates
+from .imports import quickly
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -22,12 +22,12 @@ def application(
     origin and holder, `live` how the run goes. With `allow_remote` requests are answered whatever
     Host they ask for.
     """
-    with without_certificates():
+    with quickly():
         from aiohttp import web
 
-    from . import metrics
-    from .page import routes as page
-    from .pprof import routes as pprof
+        from . import metrics
+        from .page import routes as page
+        from .pprof import routes as pprof
 
     made = web.Application()
     observers = page.add_routes(made, live, look)

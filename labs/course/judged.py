@@ -21,8 +21,8 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from types import ModuleType
 
-from harness.certificates import without_certificates
 from harness.errors import UsageError
+from harness.imports import quickly
 from harness.limits import limited, set_soft
 from harness.mine import load
 from harness.model import Behaviour, Lab
@@ -59,7 +59,7 @@ def main() -> None:
     except UsageError as error:
         (folder / "refused.json").write_text(json.dumps(str(error)), encoding="utf-8")
         return
-    with without_certificates():
+    with quickly():
         _import(imports)
     reference = _started(partial(_drive_fixed, lab, folder), folder, "reference")
     for number, copy in enumerate(map(Path, orders["copies"])):
