@@ -1,5 +1,6 @@
 """The instrument's own command line: `python -m harness COMMAND`."""
 
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -35,8 +36,17 @@ def main(arguments: Sequence[str]) -> int:
     if name not in COMMANDS:
         sys.stderr.write(f"harness: error: no command {name!r}: it is {', '.join(COMMANDS)}\n")
         return USAGE
-    command: Callable[[Sequence[str]], int] = import_module(COMMANDS[name][0]).main
-    return command(arguments[1:])
+    return _loaded(COMMANDS[name][0])(arguments[1:])
+
+
+def _loaded(module: str) -> Callable[[Sequence[str]], int]:
+    """Return the command of `module`; while it is imported Ctrl-C ends all without a traceback."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        command: Callable[[Sequence[str]], int] = import_module(module).main
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return command
 
 
 if __name__ == "__main__":

@@ -328,7 +328,7 @@ def test_a_short_duration_finds_a_blatant_leak(child):
 
 def test_a_process_that_ends_while_it_is_watched_is_said_to_have_ended(child):
     """A zombie, whose parent has not waited for it, has ended, too: status 0."""
-    leaker = child(per_s=0, lasts_s=1)
+    leaker = child(per_s=0, lasts_s=2.5)
     result = watch(leaker.pid, "--every", 0.2)
     assert result.returncode == 0
     assert f"Process {leaker.pid} has ended, after " in result.stdout
