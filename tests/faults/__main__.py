@@ -58,10 +58,9 @@ def campaign(name: str, given: argparse.Namespace, seed: int) -> list[Table]:
     return found
 
 
-def section(name: str, tables: Sequence[Table], seed: int) -> str:
+def section(name: str, head: str, tables: Sequence[Table]) -> str:
     """Return a campaign's part of RESULTS.md."""
-    head = f"<!-- {name} -->\n{machine()} `python -m tests.faults {name} --seed {seed}`\n"
-    return "\n".join([head, *(table.as_markdown() for table in tables)])
+    return "\n".join([f"<!-- {name} -->\n{head}\n", *(table.as_markdown() for table in tables)])
 
 
 def write(sections: Mapping[str, str]) -> None:
@@ -79,9 +78,12 @@ def main() -> int:
     stop_on_signals()
     seed = SystemRandom().randrange(10**6) if given.seed is None else given.seed
     print(f"seed {seed}\n", flush=True)
-    tables = {name: campaign(name, given, seed) for name in given.names or NAMES}
+    tables, heads = {}, {}
+    for name in given.names or NAMES:
+        heads[name] = f"{machine()} `python -m tests.faults {name} --seed {seed}`"
+        tables[name] = campaign(name, given, seed)
     if not (given.short or given.count or given.only is not None):
-        write({name: section(name, found, seed) for name, found in tables.items()})
+        write({name: section(name, heads[name], found) for name, found in tables.items()})
     missed = [
         f"{table.title}: {limit}"
         for found in tables.values()
