@@ -194,6 +194,7 @@ LAB = Lab(
             silence_is_an_error,
         ),
         operations=8,
+        imports=("labs.upstream",),
     ),
 )
 

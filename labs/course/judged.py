@@ -54,13 +54,12 @@ def main() -> None:
     orders = json.loads(sys.argv.pop())
     folder = Path(orders["folder"])
     try:
-        lab = catalogue.load(orders["lab"])
-        imports = exercise(lab).imports
+        with quickly():
+            lab = catalogue.load(orders["lab"])
+            _import(exercise(lab).imports)
     except UsageError as error:
         (folder / "refused.json").write_text(json.dumps(str(error)), encoding="utf-8")
         return
-    with quickly():
-        _import(imports)
     reference = _started(partial(_drive_fixed, lab, folder), folder, "reference")
     for number, copy in enumerate(map(Path, orders["copies"])):
         drive = _started(partial(_drive_copy, lab, copy, folder), folder, f"{number}.drive")

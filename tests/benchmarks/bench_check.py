@@ -57,7 +57,7 @@ def limits(medians: Medians, name: str) -> list[Limit]:
     """Return what a verdict is held to."""
     return [
         Limit(medians[name], "s", LIMIT_S),
-        Limit(ratio(medians, name, START), "× Python's start", 30, 40),
+        Limit(ratio(medians, name, START), "× Python's start", 45, 60),
     ]
 
 

@@ -28,7 +28,7 @@ def row(name: str, effort: Effort) -> Row:
     medians = in_turn(works, replace(effort, rounds=1 if effort.short else FEWEST_ROUNDS))
     limits = [
         Limit(medians[name], "s", LIMIT_S),
-        Limit(ratio(medians, name, START), "× Python's start", 60, 90),
+        Limit(ratio(medians, name, START), "× Python's start", 90, 135),
     ]
     return Row([name, duration(medians[name])], limits)
 

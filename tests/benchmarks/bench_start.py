@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,14 +36,17 @@ def plain() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in unusual}
 
 
-def until_start(line: Sequence[str]) -> None:
-    """Run a program until its START line, then end it."""
+def until_start(line: Sequence[str], folder: str) -> None:
+    """Run a program until its START line; what follows is cut off, whatever it has started too.
+
+    `folder` is where it puts what it then leaves.
+    """
+    environment = plain() | {"TMPDIR": folder}
     with subprocess.Popen(
-        line, cwd=ROOT, env=plain(), stdout=subprocess.PIPE, text=True
+        line, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as program:
         assert any(line.startswith("[START]") for line in program.stdout)
-        program.terminate()
-        program.stdout.read()
+        os.killpg(program.pid, signal.SIGKILL)
 
 
 def processor_ratio(one: Work, other: Work) -> float:
@@ -66,10 +70,10 @@ def starts(effort: Effort) -> Table:
     ours, theirs = "labs.file_leak", "go run"
     with tempfile.TemporaryDirectory() as folder:
         works: dict[str, Work] = {
-            ours: lambda: until_start(LAB),
+            ours: lambda: until_start(LAB, folder),
             "python -c pass": lambda: subprocess.run([sys.executable, "-c", "pass"], check=True),
-            theirs: lambda: until_start(["go", "run", source]),
-            "Go, built": lambda: until_start([built(folder)]),
+            theirs: lambda: until_start(["go", "run", source], folder),
+            "Go, built": lambda: until_start([built(folder)], folder),
         }
         medians = in_turn(works, effort)
         limits = [Limit(ratio(medians, ours, theirs), "× go run", 1)]
