@@ -12,10 +12,10 @@ STALLS = 2
 
 
 def ten_seconds(place):
-    """Return runs whose reports came in time."""
+    """Return runs whose reports came in time; the limited one ends when it has run out."""
     for _ in range(STALLS):
         runs = side_by_side(place)
-        if all(is_on_time(run.out) for run in runs.values()):
+        if all(is_on_time(run.out) for name, run in runs.items() if name != "limited"):
             return runs
     return side_by_side(place)
 
