@@ -33,9 +33,9 @@ from harness.tracking.ledger import Ledger, Origin, Owned, Raw
 from harness.tracking.stacks import Resolver, prepare
 from harness.tracking.survey import Entry, describe, survey
 
-NOTING_S = 0, 0.005, 0.02
-"""Another thread may be between its opening and our note of it, and without a processor there: what
-no hook seems to have seen is looked for again after each of these."""
+NOTING_S = 0, 0.005, 0.02, 0.1
+"""Another thread may be between its opening and our note of it, or list a folder for a moment, and
+get no processor there: what no hook seems to have seen is looked for again after each of these."""
 Facts = tuple[str, str, int | None]
 Describe = Callable[[], Opened | None]
 Listing = Callable[[], Mapping[int, Descriptor]]
