@@ -89,7 +89,9 @@ def stocked(directory: Path) -> Path:
                 add_product(database, "tea", tea)
                 add_product(database, "cup", f"cup for {tea}")
     except sqlite3.OperationalError as error:
-        raise UsageError(f"{path}: {error}; set TMPDIR to a folder with room") from error
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise UsageError(f"{path}: {error}; set TMPDIR to a folder with room") from error
+        raise
     return path
 
 
