@@ -14,9 +14,9 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from harness.tracking.stacks import is_library
 
@@ -200,8 +200,7 @@ def is_library_root(root: object) -> bool:
     return isinstance(root, Locals) and root.library
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of text for a chain of references, and its key: equal for chains that are alike.
 
     `library` tells that it begins in a library or leads through an event loop, `own` that something
@@ -215,7 +214,8 @@ class Line:
 
     def then(self, text: str, key: str | None = None) -> "Line":
         """Return the line with more text behind it."""
-        return replace(self, text=self.text + text, key=self.key + (text if key is None else key))
+        key = text if key is None else key
+        return Line(self.text + text, self.key + key, self.library, self.own)
 
 
 class Descriptions:
@@ -274,11 +274,12 @@ def _root_line(root: object) -> Line:
 
 def _step(line: Line, owner: object, node: object) -> Line:
     if _is_of_asyncio(node, "AbstractEventLoop"):
-        line = replace(line, library=True, own=False)
+        line = line._replace(library=True, own=False)
     text, key = title(node)
     if line.library and _only_runs(line, owner, node):
         return Line(text, key, library=True, own=_is_own(node))
-    line = replace(line, own=line.own or _is_own(node))
+    if not line.own and _is_own(node):
+        line = line._replace(own=True)
     name = reference_name(owner, node)
     size = _size(node)
     if name and isinstance(node, _NAMED):

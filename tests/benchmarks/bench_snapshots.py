@@ -26,6 +26,7 @@ FILES = 10_000
 TICK_S = 0.001
 PR_SET_PTRACER = 0x59616D61
 KEPT: list[object] = []
+PLAIN_NOTE = "Read once: gc.get_referents() of each object, and an entry for each found."
 
 
 async def leaf() -> None:
@@ -135,6 +136,16 @@ def let_anyone_look() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_ulong(-1), 0, 0, 0)
 
 
+def every_reference() -> None:
+    """Read each reference of the heap once, the least that a search in Python must do.
+
+    `gc.collect()` reads them too, but in C: how many times faster that is depends on the machine's
+    caches, from 13 to 52 times in runs of one program.
+    """
+    with no_collection():
+        assert {id(held): None for node in gc.get_objects() for held in gc.get_referents(node)}
+
+
 def of_holders(effort: Effort) -> Table:
     """Measure the search for who holds ten thousand files against objgraph's for one of them."""
     import objgraph
@@ -143,10 +154,11 @@ def of_holders(effort: Effort) -> Table:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     KEPT.extend(Path("/dev/null").open("w") for _ in range(FILES))  # noqa: SIM115 - kept open
     ours, theirs = "harness, all 10,000", "objgraph.find_backref_chain, one"
+    plain = "every reference, read once"
     works: dict[str, Work] = {
         ours: lambda: find_holders(KEPT),
         theirs: lambda: objgraph.find_backref_chain(KEPT[FILES // 2], objgraph.is_proper_module),
-        "gc.collect()": gc.collect,
+        plain: every_reference,
     }
     try:
         assert sum(len(held.members) for held in find_holders(KEPT)) == FILES
@@ -157,10 +169,10 @@ def of_holders(effort: Effort) -> Table:
         KEPT.clear()
     limits = [
         Limit(medians[ours], "s", 2),
-        Limit(ratio(medians, ours, "gc.collect()"), "× gc.collect()", 30, 40),
+        Limit(ratio(medians, ours, plain), "× reading them once", 8, 10),
     ]
     rows = against(medians, ours, *limits)
-    return Table("Who holds 10,000 files", ["", "median", "× harness"], rows)
+    return Table("Who holds 10,000 files", ["", "median", "× harness"], rows, PLAIN_NOTE)
 
 
 def tables(effort: Effort) -> list[Table]:
