@@ -35,7 +35,8 @@ from harness.tracking.survey import Entry, describe, survey
 
 NOTING_S = 0, 0.005, 0.02, 0.1
 """Another thread may be between its opening and our note of it, or list a folder for a moment, and
-get no processor there: what no hook seems to have seen is looked for again after each of these."""
+get no processor there: what no hook seems to have seen is looked for again after each of these, and
+only what is there at every look is called unseen. What is new at the last may be noted just now."""
 Facts = tuple[str, str, int | None]
 Describe = Callable[[], Opened | None]
 Listing = Callable[[], Mapping[int, Descriptor]]
@@ -97,10 +98,12 @@ class Tracker:
         """
         entries = self._survey()
         for pause_s in NOTING_S:
-            if not self._has_news(entries):
+            if not (news := self._news(entries)):
                 break
             time.sleep(pause_s)
             entries = self._survey()
+            later = self._news(entries) - news
+            entries = [each for each in entries if each.origin or _facts(each) not in later]
         present = {_facts(each) for each in entries}
         self._noticed = {key: at_s for key, at_s in self._noticed.items() if key in present}
         resolve = Resolver()
@@ -108,8 +111,9 @@ class Tracker:
         kept = [each for each in opened if not self._is_excluded(each)]
         return sorted(kept, key=lambda each: each.opened_at_s)
 
-    def _has_news(self, entries: list[Entry]) -> bool:
-        return any(each.origin is None and _facts(each) not in self._noticed for each in entries)
+    def _news(self, entries: list[Entry]) -> set[Facts]:
+        unseen = {_facts(each) for each in entries if each.origin is None}
+        return unseen - self._noticed.keys()
 
     def _survey(self) -> list[Entry]:
         return survey(self._ledger, self._list(), self._baseline)

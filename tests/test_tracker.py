@@ -23,6 +23,7 @@ import pytest
 
 from harness.tracker import Tracker
 from harness.tracking import survey
+from harness.tracking.descriptors import list_descriptors
 
 HERE = __file__
 
@@ -204,6 +205,21 @@ def test_a_reused_number_is_not_taken_for_the_old_one(tracker):
     assert (opened.stack, opened.target) == ((), os.devnull)
     assert opened.owner() is unseen
     unseen.close()
+
+
+def test_what_passes_while_it_looks_is_not_called_unseen():
+    """At each look another file is open that no hook saw, as of imports: only what stays counts."""
+    passing = io.FileIO(os.devnull)
+
+    def listing():
+        nonlocal passing
+        passing = io.FileIO(os.devnull)  # the one before closes once this one has its number
+        return list_descriptors()
+
+    with Tracker(list_descriptors=listing) as tracker, io.FileIO(HERE) as stays:
+        unseen = [each for each in tracker.open_resources() if not each.stack]
+        assert [each.descriptor for each in unseen] == [stays.fileno()]
+    passing.close()
 
 
 def test_a_descriptor_put_back_is_the_baselines(tracker):
