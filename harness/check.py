@@ -15,7 +15,7 @@ from harness.cli import Parser, between
 from harness.findings import Leak, Plan, Result
 from harness.limits import hard
 from harness.report import NOUNS, OUTSIDE, place
-from harness.terminal import carried
+from harness.terminal import Terminal
 
 CLEAN, LEAKED, UNKNOWN = 0, 1, 2
 STATUS = {"clean": CLEAN, "leak": LEAKED, "unknown": UNKNOWN}
@@ -51,7 +51,7 @@ def _main(argv: Sequence[str]) -> int:
     plan = Plan(options.calls, options.rounds)
     result = judge(options.target, plan, limit=options.limit, timeout_s=options.timeout)
     stream = sys.stderr if result.verdict == "unknown" else sys.stdout
-    stream.write(carried(as_text(options.target, result), stream.encoding))
+    _show(as_text(options.target, result), Terminal(stream))
     if options.json:
         document = json.dumps(as_document(result), indent=2, ensure_ascii=False) + "\n"
         try:
@@ -101,6 +101,13 @@ def _result(document: dict[str, Any]) -> Result:
         for leak in document["leaks"]
     )
     return Result(**{**document, "leaks": leaks})
+
+
+def _show(text: str, terminal: Terminal) -> None:
+    """Write a verdict; its command stays on one line, to be pasted."""
+    for line in text.splitlines():
+        show = terminal.line if "python -m " in line else terminal.prose
+        show(line)
 
 
 def as_document(result: Result) -> dict[str, object]:

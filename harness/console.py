@@ -134,7 +134,7 @@ class Console:
         if isinstance(event, Ended):
             self._plain(end_lines(self._lab, event))
         for line, colour in event_lines(self._lab, event):
-            self._terminal.line(line, colour)
+            self._terminal.prose(line, colour)
         self._is_over = self._is_over or isinstance(event, Exhaustion)
         stable = isinstance(event, Sampled) and event.verdict and event.verdict.leaking is False
         if (stable or isinstance(event, Traced)) and not self._is_over:

@@ -1,6 +1,8 @@
 """Writing to a person's terminal, a pipe or a file, whatever characters it can carry."""
 
 import os
+import shutil
+import textwrap
 from typing import TextIO
 
 from .errors import without_room
@@ -29,6 +31,19 @@ def carried(text: str, encoding: str | None) -> str:
         for mark, plain in IN_ASCII.items():
             text = text.replace(mark, plain)
     return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def folded(text: str, columns: int) -> list[str]:
+    """Return a line of text in lines of at most `columns`, the later ones indented by two more.
+
+    Words stay whole, so a path can be copied; a terminal would break them where its line ends.
+    """
+    if len(text) <= columns:
+        return [text]
+    below = " " * (len(text) - len(text.lstrip()) + 2)
+    return textwrap.wrap(
+        text, columns, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def write(stream: TextIO, text: str) -> None:
@@ -62,3 +77,9 @@ class Terminal:
         if colour and self._in_colour:
             text = f"\x1b[{colour}m{text}\x1b[0m"
         write(self._stream, text + "\n")
+
+    def prose(self, text: str, colour: str | None = None) -> None:
+        """Write a line of text that nobody pastes or parses: on a terminal folded between words."""
+        columns = shutil.get_terminal_size().columns if self.is_terminal else len(text)
+        for line in folded(text, columns):
+            self.line(line, colour)

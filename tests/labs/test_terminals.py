@@ -96,6 +96,19 @@ def test_one_run_needs_no_progress(place):
     assert "━" not in screen.text
 
 
+@pytest.mark.parametrize("columns", [44, 200])
+def test_what_is_too_long_for_a_terminal_is_folded_between_words(columns, place):
+    """A path stays whole, to be copied, and what goes on is indented; a wide one needs no fold."""
+    screen = Screen(place, "--leaky", *QUICK, COLUMNS=str(columns))
+    assert screen.end() == 0
+    lines = plain(screen.text).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("    opened at "))
+    assert lines[at].startswith("    opened at leaky/file_leak.py:24")
+    assert lines[at].endswith(" files") == (columns == 200)
+    assert lines[at + 1].startswith("      " if columns == 44 else "    held by ")
+    assert all(len(line) <= columns for line in lines[: lines.index("Try in another terminal:")])
+
+
 @pytest.mark.parametrize("arguments", [[], ["--leaky"]], ids=["both", "leaky"])
 @pytest.mark.parametrize("setting", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_who_wants_no_colour_gets_none(setting, arguments, place):
