@@ -46,6 +46,8 @@ SPARE_FDS = 1
 """What a run needs beyond its baseline to make one operation at all."""
 START_FDS = 16
 """What the debug server, two event loops and a lab's own parts open before the first operation."""
+TURN_S = 0.0005
+"""Of a thread, where another one waits for the interpreter."""
 MARGIN_FDS = 32
 """What a run may need for a moment besides what it leaks."""
 
@@ -119,6 +121,7 @@ def run_one(lab: Lab, variant: Variant, options: Options) -> int:
         _check_start()
         stage = _set_up(lab, variant, options, subject, tracker, stack)
         stack.enter_context(tracker)
+        stack.enter_context(_short_turns())
         stack.enter_context(_refusals_told_once())
         _trace_memory(int(options.value(TRACEMALLOC, variant) or 0))
         stage = replace(stage, sinks=(*stage.sinks, *plot))
@@ -139,6 +142,21 @@ def _plot(lab: Lab, options: Options, stack: ExitStack) -> list[Plot]:
     plot = Plot(lab, options.plot)
     stack.callback(plot.draw)
     return [plot]
+
+
+@contextmanager
+def _short_turns() -> Iterator[None]:
+    """Let threads share the interpreter in turns of `TURN_S`, not of 5 ms.
+
+    A report asks the system thousands of times, and after each answer waits for the turn of a page
+    that looks for holders to end.
+    """
+    before_s = sys.getswitchinterval()
+    sys.setswitchinterval(TURN_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before_s)
 
 
 @contextmanager

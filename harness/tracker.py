@@ -30,7 +30,7 @@ from harness.model import Opened
 from harness.tracking.descriptors import Descriptor, Identity, list_descriptors
 from harness.tracking.hooks import Hooks
 from harness.tracking.ledger import Ledger, Origin, Owned, Raw
-from harness.tracking.stacks import Resolver, prepare
+from harness.tracking.stacks import Frame, Resolver, prepare
 from harness.tracking.survey import Entry, describe, survey
 
 NOTING_S = 0, 0.005, 0.02, 0.1
@@ -110,6 +110,13 @@ class Tracker:
         opened = [self._opened(each, resolve) for each in entries if _is_watched(each.origin)]
         kept = [each for each in opened if not self._is_excluded(each)]
         return sorted(kept, key=lambda each: each.opened_at_s)
+
+    def stack_of(self, owner: object) -> tuple[Frame, ...]:
+        """Return the stack at which `owner` was opened, also once it is closed; empty: not seen."""
+        for alive, record in self._ledger.owned():
+            if alive is owner:
+                return Resolver()(record.origin.stack, None)[0]
+        return ()
 
     def _news(self, entries: list[Entry]) -> set[Facts]:
         unseen = {_facts(each) for each in entries if each.origin is None}

@@ -169,6 +169,16 @@ def test_gives_line_function_and_thread(tracker):
     file.close()
 
 
+def test_an_owner_is_known_by_its_stack_also_once_it_is_closed(tracker):
+    """Who holds a file that was dropped can still ask where it was opened; others are unknown."""
+    with open(HERE) as file:
+        pass
+    ((path, line, function), *_) = tracker.stack_of(file)
+    assert (path, function) == (HERE, "test_an_owner_is_known_by_its_stack_also_once_it_is_closed")
+    assert "open(HERE)" in Path(HERE).read_text().splitlines()[line - 1]
+    assert tracker.stack_of(object()) == ()
+
+
 def test_folds_the_library_between(tracker):
     """What a library opens is told by the user's line, and by the library function it called."""
     number, path = tempfile.mkstemp()

@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +22,7 @@ from harness.limits import limited
 from harness.model import Exercise, Lab, Setting, Workload
 from harness.patience import Patience
 from harness.probes import fds
+from harness.report import Frame, place
 from harness.rounds import STANDARD_STREAMS, Sight, check, check_async
 from harness.runner import refusal
 from harness.tracker import Tracker
@@ -38,6 +39,8 @@ _OUT_OF_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 
 Outcome = tuple[str, str]
 """What an operation returned, as Python writes it, or raised; and at which line, if it raised."""
+Drop = tuple[str, str]
+"""A `ResourceWarning`, and where the subject had opened what it is about; empty: not seen."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Driven:
     results: tuple[Outcome, ...] = ()
     leaks: tuple[tuple[str, ...], ...] = ()
     held: Mapping[str, int] = field(default_factory=dict)
-    dropped: tuple[str, ...] = ()
+    dropped: tuple[Drop, ...] = ()
     closed: tuple[int, ...] = ()
 
 
@@ -86,7 +89,8 @@ class Drive:
         self._context = lab.workload(subject, Setting(directory, options, fds.count))
         self._done = done
         self._results: list[Outcome] = []
-        self._dropped: list[str] = []
+        self._warned: list[warnings.WarningMessage] = []
+        self._dropped: list[Drop] = []
 
     def run(self) -> None:
         """Drive the subject; whatever goes wrong is in what `done` is given."""
@@ -103,7 +107,7 @@ class Drive:
         with ExitStack() as stack:
             with within(START_S, self._file):
                 workload = stack.enter_context(self._context)
-            call = partial(self._operate, workload)
+            call = partial(self._operate, workload, tracker)
             try:
                 driven = self._showed(check(call, *self._terms(workload, tracker)), tracker)
             except Broken as broken:
@@ -118,7 +122,7 @@ class Drive:
                 workload = await stack.enter_async_context(context)
 
             async def call() -> None:
-                await self._operate_async(workload)
+                await self._operate_async(workload, tracker)
 
             try:
                 result = await check_async(call, *self._terms(workload, tracker))
@@ -136,7 +140,7 @@ class Drive:
         plan = Plan(calls=self._exercise.operations, memory=False)
         return plan, Sight(tracker, readings, WHOLE_PATHS)
 
-    def _operate(self, workload: Workload) -> None:
+    def _operate(self, workload: Workload, tracker: Tracker) -> None:
         number = len(self._results)
         try:
             with within(OPERATION_S, self._file):
@@ -144,8 +148,9 @@ class Drive:
         except BaseException as error:  # noqa: BLE001 - a copy may raise anything
             result = self._raised(number, error)
         self._results.append(result)
+        self._note_drops(tracker)
 
-    async def _operate_async(self, workload: Workload) -> None:
+    async def _operate_async(self, workload: Workload, tracker: Tracker) -> None:
         number = len(self._results)
         limit = None
         try:
@@ -159,6 +164,7 @@ class Drive:
                 error = Hung(OPERATION_S, at)
             result = self._raised(number, error)
         self._results.append(result)
+        self._note_drops(tracker)
 
     def _raised(self, number: int, error: BaseException) -> Outcome:
         """Return an error as an operation's outcome; raise what ends the drive.
@@ -183,6 +189,7 @@ class Drive:
                 f"operation {len(self._results) + 1} used up all {self._exercise.fd_limit} "
                 "descriptors, and gave them back: open one at a time"
             )
+        self._note_drops(tracker)
         with limited(math.inf):  # to look at what is open takes descriptors
             return Driven(
                 operations=result.calls,
@@ -218,16 +225,21 @@ class Drive:
 
     @contextmanager
     def _noticing_drops(self) -> Iterator[None]:
-        """Note what Python closes because the last reference to it went: `ResourceWarning`."""
-
-        def note(message: object, category: type[Warning], *_: object, **__: object) -> None:
-            if issubclass(category, ResourceWarning):
-                self._dropped.append(str(message))
-
-        with warnings.catch_warnings():
+        """Keep what Python warns of as it closes what the last reference went to."""
+        with warnings.catch_warnings(record=True) as self._warned:
             warnings.simplefilter("always", ResourceWarning)
-            warnings.showwarning = note
             yield
+
+    def _note_drops(self, tracker: Tracker) -> None:
+        """Take down what was dropped, and let it go: each warning holds what it is about."""
+        for warned in self._warned:
+            if issubclass(warned.category, ResourceWarning):
+                at = self._own_line(tracker.stack_of(warned.source))
+                self._dropped.append((str(warned.message), at))
+        self._warned.clear()
+
+    def _own_line(self, stack: Sequence[Frame]) -> str:
+        return next((place(at) for at in stack if at[0] == self._file), "")
 
 
 def closed_streams() -> tuple[int, ...]:

@@ -127,10 +127,12 @@ def _hoarded(driven: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterato
 
 def _dropped(driven: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     if driven["dropped"] and not reference["dropped"]:
+        warning, place = driven["dropped"][0]
+        at = f", opened at {place}" if place else ""
         yield (
-            f"{len(driven['dropped'])} times Python closed what your code had only dropped "
-            f"(ResourceWarning: {driven['dropped'][0]}): that works until something keeps a "
-            "reference; close it yourself, best by with",
+            f"{len(driven['dropped'])} times Python closed what your code had only dropped{at} "
+            f"(ResourceWarning: {warning}): that works until something keeps a reference; close it "
+            "yourself, best by with",
         )
 
 
