@@ -4,8 +4,8 @@ A block is fenced as `console`; each line that begins with `$ ` is a command, wh
 output. Words after `console` say how to run it: `while="COMMAND" at="TEXT"` runs that command in
 the background, waits for a line that begins with TEXT and sets PID to its process; `within=N` lets
 figures differ by N and 4 % (a task that was just ending), `order=free` is for two runs whose lines
-mingle, `timeout=S` for long ones. Each runs in a folder with the twins
-and the programs in it that the document shows as `python file="NAME"`.
+mingle, `ports=default` for what shows a lab's command line, `timeout=S` for long ones. Each runs in
+a folder with the twins and the programs in it that the document shows as `python file="NAME"`.
 """
 
 import fcntl
@@ -14,11 +14,12 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```console(?P<words>[^\n]*)\n(?P<body>.*?)^```$", re.M | re.S)
 PROGRAM = re.compile(r'^```python file="(?P<name>[^"\n]+)"\n(?P<body>.*?)^```$', re.M | re.S)
 LAB_COMMAND = re.compile(r"python -m (?P<module>labs\.\w+)")
+NAMED_PORT = re.compile(r"(?<=:)\d{4}\b")
+DEFAULTS = 6060, 8080
+"""Ports of a leaky variant's debug server and of its upstream; the fixed one's are the next."""
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 MASKS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"(?<=AFTER )[\d.]+s(?=\] operation)", "TIME"),
@@ -79,11 +83,12 @@ class Block:
         return alone or ["leaky", "fixed"]
 
     @property
-    def names_a_port(self) -> bool:
-        """Tell whether what it runs has to know on which port a lab listens."""
-        return "while" in self.options or any(
+    def can_move(self) -> bool:
+        """Tell whether its lab can take other ports than its default ones."""
+        names_a_port = "while" in self.options or any(
             word in command for command in self.commands for word in ("localhost:", "port")
         )
+        return "ports" not in self.options and not (names_a_port and len(self.variants) > 1)
 
     @property
     def commands(self) -> list[str]:
@@ -109,34 +114,47 @@ def documents() -> list[Path]:
 def run(block: Block, any_ports: bool = False) -> str:
     """Return the block's body with each command's output as it is now.
 
-    With `any_ports` a lab takes free ports where the block names none, so that blocks can run side
-    by side; without, it takes its default ports as the document shows.
+    With `any_ports` its lab takes free ports where it can, so that blocks can run side by side;
+    without, it takes its default ports as the document shows.
     """
-    free = any_ports and not block.names_a_port
+    moves = any_ports and block.can_move
+    ports = free_ports(block.variants) if moves else {}
     with ExitStack() as stack:
-        stack.enter_context(default_ports([] if free else block.variants))
+        stack.enter_context(default_ports([] if moves else block.variants))
         environment, timeout_s = _environment(), float(block.options.get("timeout", 30))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="document-")))
         _furnish(folder, block.path)
-        if "while" in block.options:
-            program = _background(block, folder, environment, timeout_s)
-            environment["PID"] = stack.enter_context(program)
         settings = folder, environment, timeout_s
+        if "while" in block.options:
+            program = _background(block, with_ports(block.options["while"], ports), *settings)
+            environment["PID"] = stack.enter_context(program)
         return "".join(
-            f"$ {each}\n{_output(with_free_ports(each) if free else each, *settings)}"
-            for each in block.commands
+            f"$ {each}\n{_output(with_ports(each, ports), *settings)}" for each in block.commands
         )
 
 
-def with_free_ports(command: str) -> str:
-    """Return a lab's command line with each of its ports asked for as 0; others as they are."""
+def free_ports(variants: Sequence[str]) -> dict[int, int]:
+    """Return free ports of this moment for the default ones of a single variant; 0 for two."""
+    offset = 1 if variants == ["fixed"] else 0
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in DEFAULTS]
+        taken = [each.getsockname()[1] if len(variants) == 1 else 0 for each in listeners]
+    return {port + offset: free for port, free in zip(DEFAULTS, taken, strict=True)}
+
+
+def with_ports(command: str, ports: Mapping[int, int]) -> str:
+    """Return a command with `ports` in the place of a lab's default ones, named or not."""
+    if not ports:
+        return command
 
     def add(found: re.Match[str]) -> str:
         lab = importlib.import_module(found["module"]).LAB
         flags = ["--port", *(option.flag for option in lab.options if option.is_port)]
-        return " ".join([found[0], *(f"{flag} 0" for flag in flags)])
+        chosen = zip(flags, ports.values(), strict=False)  # a lab may have no upstream
+        return " ".join([found[0], *(f"{flag} {port}" for flag, port in chosen)])
 
-    return LAB_COMMAND.sub(add, command)
+    named = NAMED_PORT.sub(lambda at: str(ports.get(int(at[0]), at[0])), command)
+    return LAB_COMMAND.sub(add, named)
 
 
 def _furnish(folder: Path, document: Path) -> None:
@@ -169,14 +187,14 @@ def _output(command: str, folder: Path, environment: dict[str, str], timeout_s: 
 
 @contextmanager
 def _background(
-    block: Block, folder: Path, environment: dict[str, str], timeout_s: float
+    block: Block, command: str, folder: Path, environment: dict[str, str], timeout_s: float
 ) -> Iterator[str]:
     """Run a block's `while` command until the end; yield its pid once it has shown its `at`.
 
     A report that is late shows so in its time, so that the line is compared as figures are.
     """
     process = subprocess.Popen(
-        shlex.split(block.options["while"]),
+        shlex.split(command),
         cwd=folder,
         env=environment,
         stdin=subprocess.DEVNULL,

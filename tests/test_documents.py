@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-from documents import Block, alike, blocks, documents, run, with_free_ports
+from documents import Block, alike, blocks, documents, free_ports, run, with_ports
 
 EVERY = [block for path in documents() for block in blocks(path)]
 SIDE_BY_SIDE = 3
@@ -61,9 +61,22 @@ def test_figures_that_differ_are_seen():
     assert not alike(line, line.replace("Files", "files").replace("FDs", "fds"))
 
 
-def test_a_lab_that_names_no_port_takes_any():
-    """So that blocks can run side by side; what names a port is left alone."""
+def test_a_lab_takes_other_ports_than_the_document_shows():
+    """So that blocks can run side by side: its own flags say which, and what asks it follows."""
     command = "python -m labs.http_leak --leaky | head -3"
-    free = "python -m labs.http_leak --port 0 --upstream-port 0 --leaky | head -3"
-    assert with_free_ports(command) == free
-    assert with_free_ports("diff -u leaky/file_leak.py x") == "diff -u leaky/file_leak.py x"
+    moved = "python -m labs.http_leak --port 41001 --upstream-port 41002 --leaky | head -3"
+    ports = {6060: 41001, 8080: 41002}
+    assert with_ports(command, ports) == moved
+    assert with_ports("python -m labs.file_leak", ports) == "python -m labs.file_leak --port 41001"
+    assert with_ports("curl localhost:6060/6060", ports) == "curl localhost:41001/6060"
+    assert with_ports("ss 'dport = :8080'", ports) == "ss 'dport = :41002'"
+    assert with_ports("diff -u leaky/file_leak.py x", ports) == "diff -u leaky/file_leak.py x"
+    assert with_ports(command, {}) == command
+
+
+def test_two_variants_take_any_ports_and_one_takes_free_ones_of_its_own():
+    """What asks a run must know its ports; of two runs each says which it has."""
+    assert free_ports(["leaky", "fixed"]) == {6060: 0, 8080: 0}
+    of_fixed = free_ports(["fixed"])
+    assert list(of_fixed) == [6061, 8081]
+    assert len(set(of_fixed.values()) - {0}) == 2
