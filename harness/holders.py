@@ -31,7 +31,8 @@ from harness.reference_names import (
 )
 from harness.tracking.stacks import is_library
 
-_ATOMS = frozenset({str, int, float, bool, type(None), bytes, complex, types.CodeType})
+_ATOMS = frozenset(map(id, (str, int, float, bool, type(None), bytes, complex, types.CodeType)))
+"""Kinds that lead nowhere, by identity: a class need not be hashable."""
 _INSTRUMENT = __name__.partition(".")[0]
 _CYCLE = "an unreachable cycle, which the next gc.collect() frees"
 OUTSIDE = "outside Python's sight (C code or a running expression)"
@@ -103,9 +104,10 @@ class _Search:
         self._awaited: list[object] = []
         self._awaited_by: list[int] = []
         self._follows_loops = False
+        self._plain: set[int] = set()
         self.number: dict[int, int] = dict.fromkeys(_hidden(), _HIDDEN)
-        for own in (self, self.wanted, self.nodes, self.parents, self.number, self._awaited):
-            self.number[id(own)] = _HIDDEN
+        own = self, self.wanted, self.nodes, self.parents, self.number, self._awaited, self._plain
+        self.number.update((id(each), _HIDDEN) for each in own)
 
     def run(self) -> None:
         """Reach what is wanted: from modules, then frames, else from threads, else from nothing.
@@ -162,21 +164,45 @@ class _Search:
         self.parents.append(parent)
 
     def _grow(self, first: int) -> None:
-        """Breadth first: the list of nodes is its own queue, and grows while it is read."""
-        nodes, parents, number = self.nodes, self.parents, self.number
-        follows_loops = self._follows_loops
+        """Breadth first: the list of nodes is its own queue, and grows while it is read.
+
+        The hot path: what is of a plain kind costs no call of ours.
+        """
+        nodes, parents, number, plain = self.nodes, self.parents, self.number, self._plain
         current = first
         while current < len(nodes):
-            for child in _referents(nodes[current]):
-                if id(child) not in number and type(child) not in _ATOMS:
-                    if not follows_loops and _is_awaited(child):
-                        self._awaited.append(child)
-                        self._awaited_by.append(current)
-                        continue
-                    number[id(child)] = len(nodes)
-                    nodes.append(child)
-                    parents.append(current)
+            for child in self._referents(nodes[current]):
+                if id(child) in number:
+                    continue
+                if id(type(child)) not in plain and self._is_passed_over(child, current):
+                    continue
+                number[id(child)] = len(nodes)
+                nodes.append(child)
+                parents.append(current)
             current += 1
+
+    def _is_passed_over(self, child: object, by: int) -> bool:
+        """Tell whether `child` leads nowhere or comes later; learn which kinds never do."""
+        kind = type(child)
+        if id(kind) in _ATOMS:
+            return True
+        if not self._follows_loops and _is_awaited(child):
+            self._awaited.append(child)
+            self._awaited_by.append(by)
+            return True
+        if not _can_be_awaited(kind) and not issubclass(kind, types.ModuleType):
+            self._plain.add(id(kind))
+        return False
+
+    def _referents(self, node: object) -> list[object]:
+        """Return what an object refers to; of a module only its namespace.
+
+        A C module's own state is left out: asking `_asyncio` for it never returns on Python 3.12.1
+        once futures were awaited, for its list of spare objects is then a ring.
+        """
+        if id(type(node)) not in self._plain and isinstance(node, types.ModuleType):
+            return [vars(node)]
+        return gc.get_referents(node)
 
     def _held_outside(self) -> list[object]:
         """Return what has more references than any object that the collector knows explains."""
@@ -242,7 +268,7 @@ class _Search:
                 joints.setdefault(id(self.nodes[number]), []).append((which, place_in_chain))
         found: list[list[list[int]]] = [[] for _ in chains]
         for number, node in enumerate(self.nodes):
-            children = _referents(node)
+            children = self._referents(node)
             if joints.keys().isdisjoint(map(id, children)):
                 continue
             for child in children:
@@ -260,21 +286,16 @@ class _Search:
             found.append(start + rest)
 
 
-def _referents(node: object) -> list[object]:
-    """Return what an object refers to; of a module only its namespace.
-
-    A C module's own state is left out: asking `_asyncio` for it never returns on Python 3.12.1
-    once futures were awaited, for its list of spare objects is then a ring.
-    """
-    return [vars(node)] if isinstance(node, types.ModuleType) else gc.get_referents(node)
-
-
 def _is_awaited(node: object) -> bool:
     """Tell what is held only until something happens: a registration, a task's next step."""
     kind = type(node)
     if kind is types.BuiltinMethodType:
         return bool(node.__name__ == "task_wakeup")  # type: ignore[attr-defined]
-    return kind.__name__ in {"SelectorKey", "_Info"}
+    return _can_be_awaited(kind)
+
+
+def _can_be_awaited(kind: type) -> bool:
+    return kind is types.BuiltinMethodType or kind.__name__ in {"SelectorKey", "_Info"}
 
 
 def _is_finalizer(node: object) -> bool:

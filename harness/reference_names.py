@@ -313,7 +313,7 @@ def _size(node: object) -> str:
     if isinstance(node, functools._lru_cache_wrapper):
         held = node.cache_info().currsize
         return f"lru_cache, {held} item{'' if held == 1 else 's'}"
-    return items(node) if type(node) in _CONTAINERS else ""
+    return items(node) if any(type(node) is kind for kind in _CONTAINERS) else ""
 
 
 def title(node: object) -> tuple[str, str]:

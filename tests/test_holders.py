@@ -414,3 +414,23 @@ def test_what_stands_for_a_module_need_not_be_hashable(monkeypatch):
     odd.kept = SimpleNamespace()
     monkeypatch.setitem(sys.modules, "odd", odd)
     assert any("Odd.kept" in line for line in lines_for([odd.kept]))
+
+
+def test_a_class_need_be_neither_hashable_nor_comparable(tmp_path):
+    """A metaclass of the program's may do as it likes."""
+
+    class Comparing(type):
+        __hash__ = None
+
+        def __eq__(cls, other):
+            raise NotImplementedError(other)
+
+    class Service(metaclass=Comparing):
+        pass
+
+    refs = []
+    service = Service()
+    service.log = open_file(tmp_path / "log", refs)
+    KEPT.append(service)
+    del service
+    assert lines_for(refs) == [f"{__name__}.KEPT (list, 1 item) → Service.log → TextIOWrapper"]

@@ -42,8 +42,9 @@ _CALLS_TO_SEARCH = 3
 _CHAIN_MAX = 1000
 _PLAIN = (str, bytes, int, float, bool, NoneType, dict, list, tuple, set, type)
 _CODE = (CodeType, FrameType, FunctionType, MethodType, BuiltinFunctionType, CellType, *_SUSPENDED)
-_NO_SOCKET = {*_PLAIN, *_CODE, asyncio.Future, asyncio.Task, asyncio.Event}
-"""Types that most references of a coroutine are of, and that need no second look."""
+_NO_SOCKET = frozenset(map(id, (*_PLAIN, *_CODE, asyncio.Future, asyncio.Task, asyncio.Event)))
+"""Types that most references of a coroutine are of, and that need no second look; by identity, for
+a class need not be hashable."""
 
 
 def coroutines(task: AnyTask) -> list[Any]:
@@ -167,7 +168,7 @@ def socket_of(chain: list[Any]) -> str:
     """
     for coroutine in reversed(chain[-_CALLS_TO_SEARCH:]):
         for thing in gc.get_referents(coroutine):
-            if type(thing) not in _NO_SOCKET:
+            if id(type(thing)) not in _NO_SOCKET:
                 for candidate in (thing, *_parts(thing)):
                     if described := _described(candidate):
                         return described

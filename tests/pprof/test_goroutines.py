@@ -261,3 +261,22 @@ def test_a_socket_that_is_closed_while_it_is_looked_at_is_left_out():
             return super().getsockname()
 
     assert await_chain._described(Closing()) == ""
+
+
+def test_a_class_need_not_be_hashable():
+    """A coroutine may have an object of such a class among its variables."""
+
+    class Comparing(type):
+        __hash__ = None
+
+    class Service(metaclass=Comparing):
+        pass
+
+    async def serves() -> None:
+        service = Service()
+        await programs.leaf()
+        del service
+
+    with loop_thread() as thread:
+        thread.start(serves, "serves")
+        wait_until(lambda: find("serves").state == "chan receive")
