@@ -19,6 +19,7 @@ from itertools import pairwise
 from weakref import ReferenceType
 
 from harness.collector import no_collection
+from harness.instances import is_a
 from harness.probes.calls import calls_of_threads
 from harness.reference_names import (
     ARROW,
@@ -200,7 +201,7 @@ class _Search:
         A C module's own state is left out: asking `_asyncio` for it never returns on Python 3.12.1
         once futures were awaited, for its list of spare objects is then a ring.
         """
-        if id(type(node)) not in self._plain and isinstance(node, types.ModuleType):
+        if id(type(node)) not in self._plain and is_a(node, types.ModuleType):
             return [vars(node)]
         return gc.get_referents(node)
 
@@ -308,7 +309,7 @@ def _joints(chain: list[int], nodes: list[object]) -> range:
 
     Not at what a module calls by name: that the same object has a second name says nothing new.
     """
-    first = 3 if isinstance(nodes[chain[0]], types.ModuleType) else 2
+    first = 3 if is_a(nodes[chain[0]], types.ModuleType) else 2
     return range(min(first, len(chain) - 1), len(chain))
 
 
@@ -347,7 +348,7 @@ def _items(name: str) -> int:
 
 
 def _dereferenced(found: object) -> object:
-    return found() if isinstance(found, ReferenceType) else found
+    return found() if is_a(found, ReferenceType) else found
 
 
 def _hidden() -> Iterator[int]:
@@ -441,8 +442,8 @@ def _running_threads() -> Iterator[tuple[Locals, Iterable[object]]]:
 
 
 def _is_own_frame(node: object) -> bool:
-    return isinstance(node, types.FrameType) and _is_instrument(node.f_globals.get("__name__"))
+    return is_a(node, types.FrameType) and _is_instrument(node.f_globals.get("__name__"))
 
 
 def _is_container(node: object) -> bool:
-    return isinstance(node, dict | list | tuple | set | frozenset)
+    return is_a(node, dict, list, tuple, set, frozenset)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
+from harness.instances import attribute, is_a
 from harness.tracking.stacks import is_library
 
 if TYPE_CHECKING:
@@ -78,12 +79,12 @@ def items(container: object) -> str:
 
 def namespace_of(owner: object) -> tuple[str, Mapping[str, object]]:
     """Return how `owner` speaks of what it holds by name (`.`, ` local ` …), and those names."""
-    if isinstance(owner, Locals):
+    if is_a(owner, Locals):
         return owner.style, owner.names
     if is_task(owner):
         return ", local ", _suspended_locals(owner)
     for kinds, style, read in _NAMESPACES:
-        if isinstance(owner, kinds):
+        if is_a(owner, kinds):
             return style, read(owner)
     return ".", _attributes(owner)
 
@@ -93,15 +94,15 @@ def is_plumbing(node: object, owner: object) -> bool:
 
     Such nodes are left out of a line: the name says it all.
     """
-    if isinstance(node, types.CellType | types.TracebackType):
+    if is_a(node, types.CellType, types.TracebackType):
         return True
-    if isinstance(owner, types.FunctionType):
+    if is_a(owner, types.FunctionType):
         return node is owner.__closure__
-    if isinstance(owner, Locals):
+    if is_a(owner, Locals):
         return node is owner.names
     if is_task(owner):
         return node is owner.get_coro()
-    return isinstance(node, dict) and _is_dict_of(node, owner)
+    return is_a(node, dict) and _is_dict_of(node, owner)
 
 
 def _is_dict_of(node: dict[object, object], owner: object) -> bool:
@@ -112,29 +113,19 @@ def _is_dict_of(node: dict[object, object], owner: object) -> bool:
 
 
 def _own_dict(owner: object) -> Mapping[str, object]:
-    if isinstance(owner, type):
+    if is_a(owner, type):
         return vars(owner)
-    try:  # past any __getattr__ of the program's own
-        found = object.__getattribute__(owner, "__dict__")
-    except AttributeError:
-        return {}
-    return found if isinstance(found, Mapping) else {}
+    found = attribute(owner, "__dict__")
+    return found if isinstance(found, dict | types.MappingProxyType) else {}
 
 
 def _attributes(owner: object) -> dict[str, object]:
     names = dict(_own_dict(owner))
     for kind in type(owner).__mro__:
         for name, member in list(vars(kind).items()):
-            if isinstance(member, types.MemberDescriptorType) or name in _C_ATTRIBUTES:
-                names.setdefault(name, _read(owner, name))
+            if is_a(member, types.MemberDescriptorType) or name in _C_ATTRIBUTES:
+                names.setdefault(name, attribute(owner, name, _MISSING))
     return names
-
-
-def _read(owner: object, name: str) -> object:
-    try:
-        return object.__getattribute__(owner, name)
-    except Exception:  # noqa: BLE001 (whatever the object's code raises: then it has no name)
-        return _MISSING
 
 
 def is_task(node: object) -> "TypeGuard[asyncio.Task[object]]":
@@ -144,7 +135,7 @@ def is_task(node: object) -> "TypeGuard[asyncio.Task[object]]":
 
 def _is_of_asyncio(node: object, name: str) -> bool:
     asyncio = sys.modules.get("asyncio")
-    return isinstance(node, getattr(asyncio, name, ()))
+    return is_a(node, getattr(asyncio, name, ()))
 
 
 def suspended_frame(owner: object) -> types.FrameType | None:
@@ -185,7 +176,7 @@ _NAMESPACES: tuple[
 
 def reference_name(owner: object, child: object) -> str:
     """Return what `owner` calls `child` (`.attribute`, `, local name`), empty for an item of it."""
-    if isinstance(owner, BaseException) and isinstance(child, types.FrameType):
+    if is_a(owner, BaseException) and is_a(child, types.FrameType):
         return ".__traceback__"
     style, names = namespace_of(owner)
     return next((style + name for name, value in names.items() if value is child), "")
@@ -193,11 +184,11 @@ def reference_name(owner: object, child: object) -> str:
 
 def is_library_root(root: object) -> bool:
     """Tell whether a module or frame belongs to Python or an installed library."""
-    if isinstance(root, types.ModuleType):
+    if is_a(root, types.ModuleType):
         name = root.__name__.partition(".")[0]
         built_in = name in sys.stdlib_module_names and name != "__main__"
         return built_in or is_library(getattr(root, "__file__", None) or "")
-    return isinstance(root, Locals) and root.library
+    return is_a(root, Locals) and root.library
 
 
 class Line(NamedTuple):
@@ -265,7 +256,7 @@ class Descriptions:
 
 
 def _root_line(root: object) -> Line:
-    if isinstance(root, Locals):
+    if is_a(root, Locals):
         return Line(root.title, root.key, root.library, own=not root.library)
     name = getattr(root, "__name__", type(root).__name__)
     library = is_library_root(root)
@@ -282,11 +273,11 @@ def _step(line: Line, owner: object, node: object) -> Line:
         line = line._replace(own=True)
     name = reference_name(owner, node)
     size = _size(node)
-    if name and isinstance(node, _NAMED):
+    if name and is_a(node, *_NAMED):
         return line.then(name)
     if not size:
         return line.then(f"{name}{ARROW}{text}", f"{name}{ARROW}{key}")
-    if name or (isinstance(owner, Locals) and not owner.names):
+    if name or (is_a(owner, Locals) and not owner.names):
         return line.then(f"{name} ({size})", f"{name} ({key})")
     return line.then(f"{ARROW}{text} ({size.partition(', ')[2]})", f"{ARROW}{key}")
 
@@ -296,21 +287,21 @@ def _only_runs(line: Line, owner: object, node: object) -> bool:
 
     Behind something of the program's it is that which keeps it, unless it only waits there.
     """
-    if not (is_task(node) or isinstance(node, threading.Thread)):
+    if not (is_task(node) or is_a(node, threading.Thread)):
         return False
-    return not line.own or (isinstance(owner, _METHODS) and owner.__self__ is node)
+    return not line.own or (is_a(owner, *_METHODS) and owner.__self__ is node)
 
 
 def _is_own(node: object) -> bool:
     """Tell whether this is the program's: its suspended code, or of a class that it defines."""
-    if is_task(node) or isinstance(node, _SUSPENDED):
+    if is_task(node) or is_a(node, *_SUSPENDED):
         frame = suspended_frame(node)
         return frame is not None and not is_library(frame.f_code.co_filename)
     return not is_library_root(sys.modules.get(str(type(node).__module__), builtins))
 
 
 def _size(node: object) -> str:
-    if isinstance(node, functools._lru_cache_wrapper):
+    if is_a(node, functools._lru_cache_wrapper):
         held = node.cache_info().currsize
         return f"lru_cache, {held} item{'' if held == 1 else 's'}"
     return items(node) if any(type(node) is kind for kind in _CONTAINERS) else ""
@@ -319,17 +310,17 @@ def _size(node: object) -> str:
 def title(node: object) -> tuple[str, str]:
     """Return what an object is called on its own, with and without what differs between alike."""
     kind = type(node).__name__
-    if isinstance(node, threading.Thread):
+    if is_a(node, threading.Thread):
         return f"thread '{node.name}'", "thread"
-    if isinstance(node, types.FrameType):
+    if is_a(node, types.FrameType):
         return place(node.f_code, node.f_lineno), place(node.f_code, 0)
-    if is_task(node) or isinstance(node, _SUSPENDED):
+    if is_task(node) or is_a(node, *_SUSPENDED):
         return _suspended_title(node)
-    if isinstance(node, _METHODS):
+    if is_a(node, *_METHODS):
         kind = f"bound method {node.__qualname__}"
-    elif isinstance(node, type | types.FunctionType | types.ModuleType):
+    elif is_a(node, type, types.FunctionType, types.ModuleType):
         kind = f"{kind} {node.__name__}"
-    elif isinstance(node, functools._lru_cache_wrapper):
+    elif is_a(node, functools._lru_cache_wrapper):
         kind = "lru_cache"
     return kind, kind
 

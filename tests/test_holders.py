@@ -434,3 +434,24 @@ def test_a_class_need_be_neither_hashable_nor_comparable(tmp_path):
     KEPT.append(service)
     del service
     assert lines_for(refs) == [f"{__name__}.KEPT (list, 1 item) → Service.log → TextIOWrapper"]
+
+
+def test_what_stands_for_something_else_is_not_asked(tmp_path):
+    """Django's lazy objects query the database when `isinstance` asks, Flask's `request` raises."""
+
+    class Request:
+        @property
+        def __class__(self):
+            raise RuntimeError("working outside of request context")
+
+        def __getattr__(self, name):
+            raise RuntimeError("working outside of request context")
+
+    refs = []
+    request = Request()
+    vars(request)["log"] = open_file(tmp_path / "log", refs)
+    KEPT.extend([request, weakref.proxy(LogAggregator())])
+    del request
+    at = f"{__name__}.KEPT (list, 2 items)"
+    assert lines_for(refs) == [f"{at} → Request.log → TextIOWrapper"]
+    assert lines_for([KEPT[1]]) == [f"{at} → ProxyType"]

@@ -23,6 +23,7 @@ from types import (
 )
 from typing import Any
 
+from harness.instances import attribute, is_a
 from harness.pprof.profile import Stack
 from harness.probes.tasks import AnyTask
 
@@ -83,7 +84,7 @@ def _awaited(thing: Any) -> object:  # noqa: ANN401
 
 
 def _is_awaitable(thing: object) -> bool:
-    return isinstance(thing, _SUSPENDED) or type(thing).__name__ in _WRAPPERS
+    return is_a(thing, *_SUSPENDED) or type(thing).__name__ in _WRAPPERS
 
 
 def waited_for(task: AnyTask, chain: list[Any], search: bool) -> tuple[str, list[AnyTask]]:
@@ -94,7 +95,7 @@ def waited_for(task: AnyTask, chain: list[Any], search: bool) -> tuple[str, list
     for tasks (`waits_for_tasks`).
     """
     future = getattr(task, "_fut_waiter", None)
-    if isinstance(future, asyncio.Task):
+    if is_a(future, asyncio.Task):
         return "", [future]
     if children := getattr(future, "_children", None):
         return "asyncio.gather", _pending(children)
@@ -140,14 +141,14 @@ def _waiting_sets(coroutine: Any) -> list[object]:  # noqa: ANN401
 
 
 def _members(thing: object) -> Iterable[object]:
-    if isinstance(thing, CellType):
+    if is_a(thing, CellType):
         thing = _content(thing)
-    if isinstance(thing, asyncio.Task):
+    if is_a(thing, asyncio.Task):
         return [thing]
-    if isinstance(thing, set | list | tuple):
+    if is_a(thing, set, list, tuple):
         return list(thing)
-    held = (getattr(thing, name, None) for name in _HOLDS_TASKS)
-    return list(next((each for each in held if isinstance(each, set)), ()))
+    held = (attribute(thing, name) for name in _HOLDS_TASKS)
+    return list(next((each for each in held if is_a(each, set)), ()))
 
 
 def _content(cell: CellType) -> object:
@@ -158,7 +159,7 @@ def _content(cell: CellType) -> object:
 
 
 def _pending(things: Iterable[object]) -> list[AnyTask]:
-    return [thing for thing in things if isinstance(thing, asyncio.Task) and not thing.done()]
+    return [thing for thing in things if is_a(thing, asyncio.Task) and not thing.done()]
 
 
 def socket_of(chain: list[Any]) -> str:
@@ -177,29 +178,23 @@ def socket_of(chain: list[Any]) -> str:
 
 def _parts(thing: object) -> Iterator[object]:
     """Yield the transport, socket or protocol of `thing`, and the protocol's transport."""
-    if isinstance(thing, type | asyncio.AbstractEventLoop | asyncio.Future):
+    if is_a(thing, type, asyncio.AbstractEventLoop, asyncio.Future):
         return
     for name in _HOLDS_SOCKET:
-        part = _plain_attribute(thing, name)
+        part = attribute(thing, name)
         if part is not None:
             yield part
             if name == "_protocol":
-                yield _plain_attribute(part, "transport")
-
-
-def _plain_attribute(thing: object, name: str) -> object:
-    """Return the attribute unless it is a property: looking must not run the program's code."""
-    found = getattr(type(thing), name, None)
-    return None if isinstance(found, property) else getattr(thing, name, None)
+                yield attribute(part, "transport")
 
 
 def _described(thing: object) -> str:
-    if isinstance(thing, asyncio.BaseTransport):
+    if is_a(thing, asyncio.BaseTransport):
         if thing.is_closing():
             return ""
         known = thing.get_extra_info
         return _connection(known("socket"), known("sockname"), known("peername"))
-    if isinstance(thing, socket.socket):
+    if is_a(thing, socket.socket):
         with suppress(OSError):  # closed, maybe by another thread just now
             return _connection(thing, *_ends(thing))
     return ""

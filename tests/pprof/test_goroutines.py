@@ -263,19 +263,25 @@ def test_a_socket_that_is_closed_while_it_is_looked_at_is_left_out():
     assert await_chain._described(Closing()) == ""
 
 
-def test_a_class_need_not_be_hashable():
-    """A coroutine may have an object of such a class among its variables."""
+def test_objects_of_the_program_are_not_asked_what_they_are():
+    """A coroutine's variable may be of a class that is not hashable, or stand for something else
+    that it cannot name at present, as Flask's `request` outside of one."""
 
     class Comparing(type):
         __hash__ = None
 
-    class Service(metaclass=Comparing):
-        pass
+    class Request(metaclass=Comparing):
+        @property
+        def __class__(self):
+            raise RuntimeError("working outside of request context")
+
+        def __getattr__(self, name):
+            raise RuntimeError("working outside of request context")
 
     async def serves() -> None:
-        service = Service()
+        request = Request()
         await programs.leaf()
-        del service
+        del request
 
     with loop_thread() as thread:
         thread.start(serves, "serves")
