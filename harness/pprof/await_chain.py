@@ -168,12 +168,17 @@ def socket_of(chain: list[Any]) -> str:
     It reads `tcp 127.0.0.1:52342 -> 127.0.0.1:8080 (fd 9)`.
     """
     for coroutine in reversed(chain[-_CALLS_TO_SEARCH:]):
-        for thing in gc.get_referents(coroutine):
-            if id(type(thing)) not in _NO_SOCKET:
-                for candidate in (thing, *_parts(thing)):
-                    if described := _described(candidate):
-                        return described
+        for thing in filter(_may_hold_socket, gc.get_referents(coroutine)):
+            for candidate in (thing, *_parts(thing)):
+                if described := _described(candidate):
+                    return described
     return ""
+
+
+def _may_hold_socket(thing: object) -> bool:
+    """Leave out what most references are, and how a future is awaited, in every waiting task."""
+    kind = type(thing)
+    return id(kind) not in _NO_SOCKET and kind.__name__ != "FutureIter"
 
 
 def _parts(thing: object) -> Iterator[object]:
