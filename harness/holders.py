@@ -19,7 +19,7 @@ from itertools import pairwise
 from weakref import ReferenceType
 
 from harness.collector import no_collection
-from harness.instances import is_a
+from harness.instances import is_a, own_dict
 from harness.probes.calls import calls_of_threads
 from harness.reference_names import (
     ARROW,
@@ -202,7 +202,7 @@ class _Search:
         once futures were awaited, for its list of spare objects is then a ring.
         """
         if id(type(node)) not in self._plain and is_a(node, types.ModuleType):
-            return [vars(node)]
+            return [own_dict(node)]
         return gc.get_referents(node)
 
     def _held_outside(self) -> list[object]:

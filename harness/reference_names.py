@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
-from harness.instances import attribute, is_a
+from harness.instances import attribute, is_a, own_dict
 from harness.tracking.stacks import is_library
 
 if TYPE_CHECKING:
@@ -106,21 +106,14 @@ def is_plumbing(node: object, owner: object) -> bool:
 
 
 def _is_dict_of(node: dict[object, object], owner: object) -> bool:
-    names = _own_dict(owner)
+    names = own_dict(owner)
     if isinstance(names, types.MappingProxyType):  # a class shows its dict behind a proxy
         return any(behind is node for behind in gc.get_referents(names))
     return names is node
 
 
-def _own_dict(owner: object) -> Mapping[str, object]:
-    if is_a(owner, type):
-        return vars(owner)
-    found = attribute(owner, "__dict__")
-    return found if isinstance(found, dict | types.MappingProxyType) else {}
-
-
 def _attributes(owner: object) -> dict[str, object]:
-    names = dict(_own_dict(owner))
+    names = dict(own_dict(owner))
     for kind in type(owner).__mro__:
         for name, member in list(vars(kind).items()):
             if is_a(member, types.MemberDescriptorType) or name in _C_ATTRIBUTES:
@@ -169,7 +162,7 @@ _NAMESPACES: tuple[
     (types.FrameType, ", local ", frame_locals),
     (_SUSPENDED, ", local ", _suspended_locals),
     (types.FunctionType, ", closure variable ", _closure),
-    (types.ModuleType, ".", vars),
+    (types.ModuleType, ".", own_dict),
     ((*_CONTAINERS, *_METHODS), "", lambda _owner: {}),
 )
 
@@ -185,9 +178,9 @@ def reference_name(owner: object, child: object) -> str:
 def is_library_root(root: object) -> bool:
     """Tell whether a module or frame belongs to Python or an installed library."""
     if is_a(root, types.ModuleType):
-        name = root.__name__.partition(".")[0]
+        name = str(attribute(root, "__name__")).partition(".")[0]
         built_in = name in sys.stdlib_module_names and name != "__main__"
-        return built_in or is_library(getattr(root, "__file__", None) or "")
+        return built_in or is_library(str(attribute(root, "__file__") or ""))
     return is_a(root, Locals) and root.library
 
 
@@ -258,7 +251,7 @@ class Descriptions:
 def _root_line(root: object) -> Line:
     if is_a(root, Locals):
         return Line(root.title, root.key, root.library, own=not root.library)
-    name = getattr(root, "__name__", type(root).__name__)
+    name = str(attribute(root, "__name__", type(root).__name__))
     library = is_library_root(root)
     return Line(name, name, library, own=not library)
 

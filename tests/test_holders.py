@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import functools
 import gc
+import importlib.util
 import logging
 import re
 import socket
@@ -17,6 +18,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.holders import find_holders
+from harness.tracker import Tracker
 
 KEPT: list[object] = []
 
@@ -455,3 +457,18 @@ def test_what_stands_for_something_else_is_not_asked(tmp_path):
     at = f"{__name__}.KEPT (list, 2 items)"
     assert lines_for(refs) == [f"{at} → Request.log → TextIOWrapper"]
     assert lines_for([KEPT[1]]) == [f"{at} → ProxyType"]
+
+
+def test_a_module_that_is_loaded_when_it_is_needed_stays_so(tmp_path, monkeypatch):
+    """Neither the search nor the tracker is a need: what it opens may be a database."""
+    tmp_path.joinpath("costly.py").write_text("raise RuntimeError('loaded')")
+    spec = importlib.util.spec_from_file_location("costly", tmp_path / "costly.py")
+    loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, "costly", module)
+    with Tracker() as tracker, (tmp_path / "log").open("w") as log:
+        assert lines_for([log])
+        assert [each.descriptor for each in tracker.open_resources()] == [log.fileno()]
+    with pytest.raises(RuntimeError, match="loaded"):
+        assert module.connection

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, cast
 
+from harness.instances import attribute
+
 Anything = Any
 Call = Callable[..., Anything]
 
@@ -144,7 +146,7 @@ class Patcher:
 
 def _replace(wanted: dict[int, tuple[object, object]]) -> None:
     for module in list(sys.modules.values()):
-        namespace = getattr(module, "__dict__", None)
+        namespace = attribute(module, "__dict__")
         if type(namespace) is not dict:
             continue
         for name, value in list(namespace.items()):
