@@ -19,7 +19,7 @@ from itertools import pairwise
 from weakref import ReferenceType
 
 from harness.collector import no_collection
-from harness.instances import is_a, own_dict
+from harness.instances import is_a, kind_name, own_dict
 from harness.probes.calls import calls_of_threads
 from harness.reference_names import (
     ARROW,
@@ -191,7 +191,7 @@ class _Search:
             self._awaited.append(child)
             self._awaited_by.append(by)
             return True
-        if not _can_be_awaited(kind) and not issubclass(kind, types.ModuleType):
+        if not _can_be_awaited(child) and not is_a(child, types.ModuleType):
             self._plain.add(id(kind))
         return False
 
@@ -289,19 +289,19 @@ class _Search:
 
 def _is_awaited(node: object) -> bool:
     """Tell what is held only until something happens: a registration, a task's next step."""
+    if type(node) is types.BuiltinMethodType:
+        return bool(node.__name__ == "task_wakeup")
+    return _can_be_awaited(node)
+
+
+def _can_be_awaited(node: object) -> bool:
     kind = type(node)
-    if kind is types.BuiltinMethodType:
-        return bool(node.__name__ == "task_wakeup")  # type: ignore[attr-defined]
-    return _can_be_awaited(kind)
-
-
-def _can_be_awaited(kind: type) -> bool:
-    return kind is types.BuiltinMethodType or kind.__name__ in {"SelectorKey", "_Info"}
+    return kind is types.BuiltinMethodType or kind_name(node) in {"SelectorKey", "_Info"}
 
 
 def _is_finalizer(node: object) -> bool:
     """Tell whether this is what `weakref.finalize` remembers of one finalizer."""
-    return type(node).__name__ == "_Info"
+    return kind_name(node) == "_Info"
 
 
 def _joints(chain: list[int], nodes: list[object]) -> range:

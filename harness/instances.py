@@ -7,11 +7,16 @@ an attribute's reader: a module of `importlib.util.LazyLoader` is loaded by the 
 """
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard, TypeVar, overload
 
 T = TypeVar("T")
 Kinds = type | tuple[type, ...]
+_own_names = vars(type)["__dict__"].__get__
+_own_name = vars(type)["__name__"].__get__
+_own_module = vars(type)["__module__"].__get__
+_bases = vars(type)["__mro__"].__get__
+"""What `type` itself tells of a class, whatever its metaclass would."""
 
 
 @overload
@@ -38,5 +43,26 @@ def attribute(thing: object, name: str, default: object = None) -> object:
 
 def own_dict(thing: object) -> Mapping[str, object]:
     """Return what `thing` has in its `__dict__`, nothing where it has none."""
-    found = vars(thing) if is_a(thing, type) else attribute(thing, "__dict__")
+    found = _own_names(thing) if is_a(thing, type) else attribute(thing, "__dict__")
     return found if isinstance(found, dict | types.MappingProxyType) else {}
+
+
+def kind_name(thing: object) -> str:
+    """Return the name of the class of `thing`."""
+    return class_name(type(thing))
+
+
+def class_name(kind: type) -> str:
+    """Return the name of a class."""
+    return str(_own_name(kind))
+
+
+def module_name(thing: object) -> str:
+    """Return the name of the module that defines the class of `thing`."""
+    return str(_own_module(type(thing)))
+
+
+def members(thing: object) -> Iterator[tuple[str, object]]:
+    """Yield what the classes of `thing` define, the most derived first."""
+    for kind in _bases(type(thing)):
+        yield from list(_own_names(kind).items())

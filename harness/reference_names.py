@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
-from harness.instances import attribute, is_a, own_dict
+from harness.instances import attribute, class_name, is_a, kind_name, members, module_name, own_dict
 from harness.tracking.stacks import is_library
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def place(code: types.CodeType, line: int | None) -> str:
 def items(container: object) -> str:
     """Say what kind of container this is and how full: `list, 500 items`."""
     size = len(container)  # type: ignore[arg-type]
-    return f"{type(container).__name__}, {size} item{'' if size == 1 else 's'}"
+    return f"{kind_name(container)}, {size} item{'' if size == 1 else 's'}"
 
 
 def namespace_of(owner: object) -> tuple[str, Mapping[str, object]]:
@@ -114,10 +114,9 @@ def _is_dict_of(node: dict[object, object], owner: object) -> bool:
 
 def _attributes(owner: object) -> dict[str, object]:
     names = dict(own_dict(owner))
-    for kind in type(owner).__mro__:
-        for name, member in list(vars(kind).items()):
-            if is_a(member, types.MemberDescriptorType) or name in _C_ATTRIBUTES:
-                names.setdefault(name, attribute(owner, name, _MISSING))
+    for name, member in members(owner):
+        if is_a(member, types.MemberDescriptorType) or name in _C_ATTRIBUTES:
+            names.setdefault(name, attribute(owner, name, _MISSING))
     return names
 
 
@@ -251,7 +250,7 @@ class Descriptions:
 def _root_line(root: object) -> Line:
     if is_a(root, Locals):
         return Line(root.title, root.key, root.library, own=not root.library)
-    name = str(attribute(root, "__name__", type(root).__name__))
+    name = str(attribute(root, "__name__", kind_name(root)))
     library = is_library_root(root)
     return Line(name, name, library, own=not library)
 
@@ -290,7 +289,7 @@ def _is_own(node: object) -> bool:
     if is_task(node) or is_a(node, *_SUSPENDED):
         frame = suspended_frame(node)
         return frame is not None and not is_library(frame.f_code.co_filename)
-    return not is_library_root(sys.modules.get(str(type(node).__module__), builtins))
+    return not is_library_root(sys.modules.get(module_name(node), builtins))
 
 
 def _size(node: object) -> str:
@@ -302,17 +301,19 @@ def _size(node: object) -> str:
 
 def title(node: object) -> tuple[str, str]:
     """Return what an object is called on its own, with and without what differs between alike."""
-    kind = type(node).__name__
+    kind = kind_name(node)
     if is_a(node, threading.Thread):
-        return f"thread '{node.name}'", "thread"
+        return f"thread '{attribute(node, '_name')}'", "thread"
     if is_a(node, types.FrameType):
         return place(node.f_code, node.f_lineno), place(node.f_code, 0)
     if is_task(node) or is_a(node, *_SUSPENDED):
         return _suspended_title(node)
     if is_a(node, *_METHODS):
         kind = f"bound method {node.__qualname__}"
-    elif is_a(node, type, types.FunctionType, types.ModuleType):
-        kind = f"{kind} {node.__name__}"
+    elif is_a(node, type):
+        kind = f"{kind} {class_name(node)}"
+    elif is_a(node, types.FunctionType, types.ModuleType):
+        kind = f"{kind} {attribute(node, '__name__')}"
     elif is_a(node, functools._lru_cache_wrapper):
         kind = "lru_cache"
     return kind, kind
@@ -320,8 +321,8 @@ def title(node: object) -> tuple[str, str]:
 
 def _suspended_title(node: object) -> tuple[str, str]:
     frame = suspended_frame(node)
-    kind = f"task '{node.get_name()}' in" if is_task(node) else type(node).__name__
+    kind = f"task '{node.get_name()}' in" if is_task(node) else kind_name(node)
     if frame is None:
-        return f"{kind.removesuffix(' in')} (finished)", f"{type(node).__name__} finished"
-    key = f"{type(node).__name__} {place(frame.f_code, 0)}"
+        return f"{kind.removesuffix(' in')} (finished)", f"{kind_name(node)} finished"
+    key = f"{kind_name(node)} {place(frame.f_code, 0)}"
     return f"{kind} {place(frame.f_code, frame.f_lineno)}", key

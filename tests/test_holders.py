@@ -14,10 +14,12 @@ import weakref
 from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
+from typing import NoReturn
 
 import pytest
 
 from harness.holders import find_holders
+from harness.instances import class_name
 from harness.tracker import Tracker
 
 KEPT: list[object] = []
@@ -418,45 +420,72 @@ def test_what_stands_for_a_module_need_not_be_hashable(monkeypatch):
     assert any("Odd.kept" in line for line in lines_for([odd.kept]))
 
 
-def test_a_class_need_be_neither_hashable_nor_comparable(tmp_path):
-    """A metaclass of the program's may do as it likes."""
+def asked(*_: object, **__: object) -> NoReturn:
+    """Stand for code of the program's that looking must not run."""
+    raise RuntimeError("working outside of request context")
 
-    class Comparing(type):
-        __hash__ = None
 
-        def __eq__(cls, other):
-            raise NotImplementedError(other)
+class Meta(type):
+    """A metaclass that tells nothing of its classes, and lets nobody compare them."""
 
-    class Service(metaclass=Comparing):
-        pass
+    __hash__ = None
+    __eq__ = __instancecheck__ = __subclasscheck__ = asked
+    __name__ = property(asked)
 
+
+class OfMeta(metaclass=Meta):
+    """Has its file in its dictionary."""
+
+
+class Request:
+    """Stands for something that is not there now, as Flask's `request` does."""
+
+    __class__ = property(asked)
+    __getattribute__ = __getattr__ = __eq__ = __hash__ = __bool__ = __len__ = __repr__ = asked
+
+
+class Slotted:
+    """Has its file in a slot."""
+
+    __slots__ = ("log",)
+    __getattribute__ = asked
+
+
+class Listed(list[object]):
+    """Has its file as an item."""
+
+    __getattribute__ = __len__ = __iter__ = __eq__ = asked
+
+
+class Mapped(dict[str, object]):
+    """Has its file as a value."""
+
+    __getattribute__ = __len__ = __iter__ = items = values = asked
+
+
+@pytest.mark.parametrize("kind", [OfMeta, Request, Slotted, Listed, Mapped], ids=class_name)
+def test_the_programs_objects_are_not_asked_what_they_are(kind, tmp_path):
+    """Django's lazy objects query the database when `isinstance` asks them, others raise."""
     refs = []
-    service = Service()
-    service.log = open_file(tmp_path / "log", refs)
-    KEPT.append(service)
-    del service
-    assert lines_for(refs) == [f"{__name__}.KEPT (list, 1 item) → Service.log → TextIOWrapper"]
+    holder = kind()
+    file = open_file(tmp_path / "log", refs)
+    if kind is Listed:
+        list.append(holder, file)
+    elif kind is Mapped:
+        dict.__setitem__(holder, "log", file)
+    else:
+        object.__setattr__(holder, "log", file)
+    KEPT.append(holder)
+    del holder, file
+    (line,) = lines_for(refs)
+    assert line.startswith(f"{__name__}.KEPT (list, 1 item) → {class_name(kind)}")
+    assert line.endswith(" → TextIOWrapper")
 
 
-def test_what_stands_for_something_else_is_not_asked(tmp_path):
-    """Django's lazy objects query the database when `isinstance` asks, Flask's `request` raises."""
-
-    class Request:
-        @property
-        def __class__(self):
-            raise RuntimeError("working outside of request context")
-
-        def __getattr__(self, name):
-            raise RuntimeError("working outside of request context")
-
-    refs = []
-    request = Request()
-    vars(request)["log"] = open_file(tmp_path / "log", refs)
-    KEPT.extend([request, weakref.proxy(LogAggregator())])
-    del request
-    at = f"{__name__}.KEPT (list, 2 items)"
-    assert lines_for(refs) == [f"{at} → Request.log → TextIOWrapper"]
-    assert lines_for([KEPT[1]]) == [f"{at} → ProxyType"]
+def test_a_dead_proxy_is_named_as_what_it_is():
+    """What it stood for is gone; asking it anything raises."""
+    KEPT.append(weakref.proxy(LogAggregator()))
+    assert lines_for([KEPT[0]]) == [f"{__name__}.KEPT (list, 1 item) → ProxyType"]
 
 
 def test_a_module_that_is_loaded_when_it_is_needed_stays_so(tmp_path, monkeypatch):

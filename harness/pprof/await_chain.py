@@ -23,7 +23,7 @@ from types import (
 )
 from typing import Any
 
-from harness.instances import attribute, is_a
+from harness.instances import attribute, is_a, kind_name
 from harness.pprof.profile import Stack
 from harness.probes.tasks import AnyTask
 
@@ -78,13 +78,13 @@ def _awaited(thing: Any) -> object:  # noqa: ANN401
     for name in _NEXT:
         if hasattr(thing, name):
             return getattr(thing, name)
-    if type(thing).__name__ in _WRAPPERS:
+    if kind_name(thing) in _WRAPPERS:
         return next((ref for ref in gc.get_referents(thing) if _is_awaitable(ref)), None)
     return None
 
 
 def _is_awaitable(thing: object) -> bool:
-    return is_a(thing, *_SUSPENDED) or type(thing).__name__ in _WRAPPERS
+    return is_a(thing, *_SUSPENDED) or kind_name(thing) in _WRAPPERS
 
 
 def waited_for(task: AnyTask, chain: list[Any], search: bool) -> tuple[str, list[AnyTask]]:
@@ -177,8 +177,7 @@ def socket_of(chain: list[Any]) -> str:
 
 def _may_hold_socket(thing: object) -> bool:
     """Leave out what most references are, and how a future is awaited, in every waiting task."""
-    kind = type(thing)
-    return id(kind) not in _NO_SOCKET and kind.__name__ != "FutureIter"
+    return id(type(thing)) not in _NO_SOCKET and kind_name(thing) != "FutureIter"
 
 
 def _parts(thing: object) -> Iterator[object]:

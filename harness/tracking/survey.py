@@ -222,5 +222,5 @@ def _file_objects() -> dict[int, "ref[Any]"]:
     found = {}
     for each in known(io.FileIO):
         with suppress(ValueError):  # closed, maybe by another thread just now
-            found[each.fileno()] = ref(each)
+            found[io.FileIO.fileno(each)] = ref(each)
     return found
