@@ -175,7 +175,8 @@ class _Search:
             for child in self._referents(nodes[current]):
                 if id(child) in number:
                     continue
-                if id(type(child)) not in plain and self._is_passed_over(child, current):
+                kind = id(type(child))
+                if kind not in plain and (kind in _ATOMS or self._is_passed_over(child, current)):
                     continue
                 number[id(child)] = len(nodes)
                 nodes.append(child)
@@ -183,16 +184,13 @@ class _Search:
             current += 1
 
     def _is_passed_over(self, child: object, by: int) -> bool:
-        """Tell whether `child` leads nowhere or comes later; learn which kinds never do."""
-        kind = type(child)
-        if id(kind) in _ATOMS:
-            return True
+        """Tell whether `child` is only awaited, and so comes later; learn which kinds never are."""
         if not self._follows_loops and _is_awaited(child):
             self._awaited.append(child)
             self._awaited_by.append(by)
             return True
         if not _can_be_awaited(child) and not is_a(child, types.ModuleType):
-            self._plain.add(id(kind))
+            self._plain.add(id(type(child)))
         return False
 
     def _referents(self, node: object) -> list[object]:
