@@ -86,7 +86,7 @@ def judge(
         return _result(json.loads(file.read_text(encoding="utf-8")))
 
 
-_SLOW = "try --calls 10, or a longer --timeout"
+_SLOW = "try --calls 3, or a longer --timeout"
 
 
 def _result(document: dict[str, Any]) -> Result:

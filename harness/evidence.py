@@ -1,16 +1,15 @@
 """The root cause of a run's leak: the line that opened what is open, and who still holds it."""
 
-import os
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from math import inf
-from pathlib import Path
 from threading import Lock
 from types import ModuleType
 
 from .holders import find_holders, shortened
+from .paths import relative
 from .reference_names import ARROW
 from .report import UNTRACED, Group, group_by_origin, noun
 from .tracker import Tracker
@@ -131,7 +130,7 @@ def own_parts(path: str, subject: ModuleType) -> list[str]:
 
 def _file(subject: ModuleType) -> str:
     """Return a subject's file as paths of holders have it."""
-    return str(subject.__file__).removeprefix(str(Path.cwd()) + os.sep)
+    return relative(str(subject.__file__))
 
 
 def _defined_in(subject: ModuleType) -> set[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import ModuleType
 
 from .errors import UsageError
-from .report import place, relative
+from .paths import relative
+from .report import place
 
 WORKBOOK = Path("workbook")
 """Where the copies are, below the current folder."""

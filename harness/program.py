@@ -115,12 +115,17 @@ class Prepared:
 
 
 def clean(error: BaseException | None) -> None:
-    """Take our frames out of an exception's traceback, and out of those it came from."""
+    """Take our frames out of an exception's traceback, of those it came from and of a group's."""
     seen: set[int] = set()
-    while error is not None and id(error) not in seen:
+    left = [error]
+    while left:
+        error = left.pop()
+        if error is None or id(error) in seen:
+            continue
         seen.add(id(error))
         error.__traceback__ = _without_ours(error.__traceback__)
-        error = error.__cause__ or error.__context__
+        left += [error.__cause__, error.__context__]
+        left += error.exceptions if isinstance(error, BaseExceptionGroup) else []
 
 
 def _without_ours(traceback: TracebackType | None) -> TracebackType | None:

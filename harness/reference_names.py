@@ -9,16 +9,15 @@ import builtins
 import collections
 import functools
 import gc
-import os
 import sys
 import threading
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 from harness.instances import attribute, class_name, is_a, kind_name, members, module_name, own_dict
+from harness.paths import relative
 from harness.tracking.stacks import is_library
 
 if TYPE_CHECKING:
@@ -67,8 +66,7 @@ def frame_locals(frame: types.FrameType) -> dict[str, object]:
 
 def place(code: types.CodeType, line: int | None) -> str:
     """Name a place in code: `function() at file.py:12`, the file relative to here if below."""
-    file, here = code.co_filename, str(Path.cwd()) + os.sep
-    return f"{code.co_name}() at {file.removeprefix(here)}:{line or code.co_firstlineno}"
+    return f"{code.co_name}() at {relative(code.co_filename)}:{line or code.co_firstlineno}"
 
 
 def items(container: object) -> str:

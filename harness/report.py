@@ -2,15 +2,15 @@
 
 import html
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Protocol
 
 from harness.errors import UsageError
 from harness.model import Opened
+from harness.paths import relative
 
 OUTSIDE = "opened outside Python's sight"
 INTERNAL = {"stack", "is_number"}
@@ -162,11 +162,6 @@ def place(frame: Frame) -> str:
     """Name a place in code; its file relative to the current folder if it is below."""
     file, line, function = frame
     return f"{relative(file)}:{line} in {function}"
-
-
-def relative(file: str) -> str:
-    """Return the path of a file relative to the current folder if it is below."""
-    return file.removeprefix(str(Path.cwd()) + os.sep)
 
 
 def _some(targets: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn, TextIO
 
@@ -20,8 +21,9 @@ from harness.holders import find_holders
 from harness.probes import fds
 from harness.program import Prepared, parse
 from harness.report import FindHolders, Report, as_text, group_by_origin, renderer_for
-from harness.trace import Trace
+from harness.trace import Out, Trace
 from harness.tracker import Describe, Tracker
+from harness.tracking.descriptors import identify
 
 LEAKED, USAGE = 1, 2
 DESCRIPTION = """Run a Python program and tell which line opened what it leaves open, and who
@@ -42,7 +44,7 @@ examples:
 class Session:
     """Dumps what a running program has open, whenever there is a reason to.
 
-    `out` takes the dumps; `find_holders` finds who keeps an object alive.
+    `out` takes the dumps, `save` each as a report; `find_holders` finds who keeps an object alive.
     """
 
     def __init__(
@@ -51,10 +53,12 @@ class Session:
         *,
         exclude: Sequence[str] = (),
         threshold: int | None = None,
-        trace: TextIO | None = None,
+        trace: Out | None = None,
         find_holders: FindHolders = find_holders,
+        save: Callable[[Report], None] | None = None,
     ) -> None:
         self._out = out
+        self._save = save
         self._find_holders = find_holders
         self._threshold = threshold
         self._exhausted = False
@@ -73,24 +77,28 @@ class Session:
             opened = self.tracker.open_resources()
             return Report(reason, os.getpid(), group_by_origin(opened, self._find_holders))
 
-    def dump(self, reason: str) -> Report:
-        """Write what is open now and return it; a dump that fails is no failure of the program."""
+    def dump(self, reason: str) -> Report | None:
+        """Write what is open now and return it, `None` where that cannot be told.
+
+        A dump that fails is no failure of the program.
+        """
+        report = None
         try:
             report = self.report(reason)
             text = as_text(report)
         except Exception as error:  # noqa: BLE001
-            report = Report(reason, os.getpid(), ())
             text = f"[harness] what is open {reason} cannot be told: {error!r}\n"
-        with suppress(OSError, ValueError):  # the program may have closed its stderr
-            self._out.write(text)
-            self._out.flush()
+        write_at_once(self._out, text)
+        if report is not None and self._save is not None:
+            self._save(report)
         return report
 
-    def finish(self) -> Report:
+    def finish(self) -> Report | None:
         """Write what is open once garbage is collected: the last word on the program."""
         gc.collect()
         if self._trace is not None:
-            self._trace.poll()
+            with suppress(OSError):
+                self._trace.poll()
         return self.dump("at exit")
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
@@ -107,7 +115,8 @@ class Session:
             with self.tracker.unwatched():
                 opened = describe()
                 if opened is not None:
-                    self._trace.opened(opened)
+                    with suppress(OSError):  # a program may close all descriptors, ours too
+                        self._trace.opened(opened)
         if self._threshold is not None and (fds.count() or 0) >= self._threshold:
             threshold, self._threshold = self._threshold, None
             self.dump(f"at the threshold of {threshold} descriptors")
@@ -155,23 +164,79 @@ def _die_of(number: int) -> None:
 
 
 def _session(options: argparse.Namespace) -> tuple[Session, Callable[[], None]]:
-    render = renderer_for(options.report) if options.report else None
-    report_file = _open_aside(options.report) if options.report else None
-    trace = _open_aside(options.trace) if options.trace else None
-    session = Session(sys.stderr, exclude=options.exclude, threshold=options.threshold, trace=trace)
+    save = _saving(options.report) if options.report else None
+    trace = _Aside(options.trace) if options.trace else None
+    session = Session(
+        sys.stderr, exclude=options.exclude, threshold=options.threshold, trace=trace, save=save
+    )
     pid = os.getpid()
 
     def finish() -> None:
         if os.getpid() != pid:
             return
         report = session.finish()
-        if render and report_file:
-            report_file.write(render(report))
-            report_file.close()
-        if options.fail_on_leak and has_leak(report):
+        if options.fail_on_leak and (report is None or has_leak(report)):
             _leave(LEAKED)
 
     return session, finish
+
+
+def _saving(path: str) -> Callable[[Report], None]:
+    """Return what writes a report to `path`, in the place of the one before."""
+    render, file = renderer_for(path), _Aside(path)
+
+    def save(report: Report) -> None:
+        with suppress(OSError, ValueError):
+            file.replace(render(report))
+
+    return save
+
+
+class _Aside:
+    """A file of ours at `path`, opened anew where the program has closed all descriptors.
+
+    Its number may be somebody else's then: nothing is written to what is not the same file, and
+    nothing closes it.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).absolute()
+        try:
+            self._open(os.O_TRUNC)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+    def write(self, text: str) -> None:
+        """Write `text` at once."""
+        if identify(self._file.fileno()) != self._identity:
+            self._open(os.O_APPEND)
+        self._file.write(text)
+        self._file.flush()
+
+    def replace(self, text: str) -> None:
+        """Write `text` in the place of what is there."""
+        self.write("")
+        self._file.seek(0)
+        self._file.truncate()
+        self.write(text)
+
+    def _open(self, flag: int) -> None:
+        number = moved_aside(os.open(self._path, os.O_WRONLY | os.O_CREAT | flag, 0o666))
+        self._file = os.fdopen(number, "w", encoding="utf-8", closefd=False)
+        self._identity = identify(number)
+
+
+def write_at_once(out: TextIO, text: str) -> None:
+    """Write to the program's stderr, which it may have closed, or just be writing to."""
+    with suppress(OSError, ValueError):
+        try:
+            out.write(text)
+            out.flush()
+        except RuntimeError:  # a signal came within a write: past the buffer, which is in use
+            os.write(out.fileno(), text.encode(errors="replace"))
 
 
 def _answering(session: Session, asked: int | None) -> Callable[[], None]:
@@ -200,14 +265,6 @@ def _leave(status: int) -> NoReturn:
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(status)
-
-
-def _open_aside(path: str) -> TextIO:
-    try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
-    return os.fdopen(moved_aside(number), "w", encoding="utf-8", buffering=1)
 
 
 def _parser() -> Parser:

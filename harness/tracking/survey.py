@@ -17,6 +17,8 @@ from harness.tracking.ledger import Ledger, Origin, Owned, Raw
 
 Listing = Mapping[int, Descriptor]
 POLLS = {"epoll", "kqueue"}
+DELETED = " (deleted)"
+"""What Linux puts behind the name of a file that has none any more (proc_pid_fd(5))."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,9 @@ def _connections(ledger: Ledger, free: Listing) -> Iterator[Entry]:
         if number not in alive or not _is_open_connection(alive[number]):
             continue
         origin, finder = ledger.unowned[key], partial(find, number)
-        main = [each for each in left.values() if path and each.target == path][:1]
+        main = [
+            each for each in left.values() if path and each.target.removesuffix(DELETED) == path
+        ][:1]
         beside = [each for each in left.values() if path and each.target.startswith(f"{path}-")]
         yield Entry(
             "sqlite3", path or ":memory:", _number(main[0] if main else None), origin, finder
