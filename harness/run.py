@@ -193,10 +193,9 @@ def _saving(path: str) -> Callable[[Report], None]:
 
 
 class _Aside:
-    """A file of ours at `path`, opened anew where the program has closed all descriptors.
+    """A file of ours at `path`, which the program may close as it closes all descriptors.
 
-    Its number may be somebody else's then: nothing is written to what is not the same file, and
-    nothing closes it.
+    Its number may be another file's then: nothing is written to that, and nothing closes it.
 
     Raises:
         UsageError: it cannot be written.
@@ -205,28 +204,30 @@ class _Aside:
     def __init__(self, path: str) -> None:
         self._path = Path(path).absolute()
         try:
-            self._open(os.O_TRUNC)
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+        self._file = os.fdopen(moved_aside(number), "w", encoding="utf-8", closefd=False)
+        self._identity = identify(self._file.fileno())
 
     def write(self, text: str) -> None:
-        """Write `text` at once."""
-        if identify(self._file.fileno()) != self._identity:
-            self._open(os.O_APPEND)
+        """Write `text` at once; raise OSError where the program has closed the file."""
+        if self._is_gone():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._file.write(text)
         self._file.flush()
 
     def replace(self, text: str) -> None:
         """Write `text` in the place of what is there."""
-        self.write("")
+        if self._is_gone():
+            self._path.write_text(text, encoding="utf-8")
+            return
         self._file.seek(0)
         self._file.truncate()
         self.write(text)
 
-    def _open(self, flag: int) -> None:
-        number = moved_aside(os.open(self._path, os.O_WRONLY | os.O_CREAT | flag, 0o666))
-        self._file = os.fdopen(number, "w", encoding="utf-8", closefd=False)
-        self._identity = identify(number)
+    def _is_gone(self) -> bool:
+        return identify(self._file.fileno()) != self._identity
 
 
 def write_at_once(out: TextIO, text: str) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -229,3 +230,99 @@ def test_what_cannot_be_done_is_said_in_a_line(tmp_path, words, said):
     assert said in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
+
+
+def test_a_folder_that_is_gone_hides_no_leak(program, tmp_path):
+    """The program has left, and removed, the folder that it was in."""
+    path = program(
+        "import os, tempfile\nKEPT = [open(os.devnull) for _ in range(3)]\n"
+        "with tempfile.TemporaryDirectory() as folder: os.chdir(folder)\n"
+    )
+    status, _, err = run("--fail-on-leak", path, cwd=tmp_path)
+    assert (status, err.splitlines()[0][:31]) == (1, "[harness] 3 resources open at e")
+
+
+DAEMON = "import os\nos.closerange(3, 2048)\nlog = open('log', 'w')\nprint('works')\n"
+
+
+def test_a_program_that_closes_all_descriptors_closes_only_its_own(program, tmp_path):
+    """As daemons do: the report is written anew, nothing of ours gets into its files."""
+    path = program(DAEMON)
+    words = "--trace", "trace.txt", "--report", "open.json"
+    status, out, err = run(*words, path, cwd=tmp_path)
+    assert (status, out, err.count("Traceback")) == (0, "works\n", 0)
+    assert json.loads((tmp_path / "open.json").read_text())["open"] == 1
+    assert (tmp_path / "log").read_text() == ""
+
+
+def test_the_report_is_the_last_dump_also_of_a_program_that_is_killed(program, tmp_path):
+    """It is written at each dump."""
+    path = program(
+        "import os, signal\nkept = open(os.devnull)\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    status, _, _ = run("--report", "open.json", path, cwd=tmp_path)
+    report = json.loads((tmp_path / "open.json").read_text())
+    assert (status, report["reason"], report["open"]) == (-signal.SIGKILL, "on SIGUSR1", 1)
+
+
+BUSY = """\
+import sys
+kept = open(__file__)
+print("on", flush=True)
+for _ in range(300):
+    sys.stderr.write("x" * 1000 + "\\n")
+print("finished", flush=True)
+"""
+
+
+def test_a_signal_in_the_middle_of_a_write_harms_nothing(program, tmp_path):
+    """The program writes to a full pipe as it is asked for a dump."""
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    environment = buffered | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    line = [sys.executable, "-m", "harness", "run", program(BUSY)]
+    with subprocess.Popen(
+        line, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout.readline() == b"on\n"
+        wait_until(lambda: waits_in_write(process.pid))
+        process.send_signal(signal.SIGUSR1)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, b"finished\n")
+    assert b"1 resource open on SIGUSR1" in err
+
+
+def waits_in_write(pid):
+    """Tell whether a process sleeps, as it does when a pipe is full."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+
+
+def wait_until(holds):
+    """Wait until `holds()`, for half a minute at most."""
+    deadline_s = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_a_groups_tracebacks_are_the_programs_alone(program, tmp_path):
+    """Each of an ExceptionGroup's has none of our frames."""
+    path = program(
+        "import asyncio\nasync def opens(): open('/nope')\nasync def main():\n"
+        "    async with asyncio.TaskGroup() as group: group.create_task(opens())\n"
+        "asyncio.run(main())\n"
+    )
+    status, _, err = run(path, cwd=tmp_path)
+    assert (status, "/harness/" in err) == (1, False)
+    assert "'/nope'" in err
+
+
+def test_a_database_whose_file_was_removed_is_one_thing(program, tmp_path):
+    """Linux writes "(deleted)" behind its name."""
+    path = program(
+        "import os, sqlite3\nkept = sqlite3.connect('a.db')\n"
+        "kept.execute('create table a (b)')\nos.unlink('a.db')\n"
+    )
+    _, _, err = run(path, cwd=tmp_path)
+    assert "1 resource open at exit" in err
+    assert "1 sqlite3 connection opened at program.py:2" in err
