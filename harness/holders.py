@@ -106,6 +106,7 @@ class _Search:
         self._awaited_by: list[int] = []
         self._follows_loops = False
         self._plain: set[int] = set()
+        self._atoms = _ATOMS - {id(type(each)) for each in self.wanted}
         self.number: dict[int, int] = dict.fromkeys(_hidden(), _HIDDEN)
         own = self, self.wanted, self.nodes, self.parents, self.number, self._awaited, self._plain
         self.number.update((id(each), _HIDDEN) for each in own)
@@ -170,13 +171,14 @@ class _Search:
         The hot path: what is of a plain kind costs no call of ours.
         """
         nodes, parents, number, plain = self.nodes, self.parents, self.number, self._plain
+        atoms = self._atoms
         current = first
         while current < len(nodes):
             for child in self._referents(nodes[current]):
                 if id(child) in number:
                     continue
                 kind = id(type(child))
-                if kind not in plain and (kind in _ATOMS or self._is_passed_over(child, current)):
+                if kind not in plain and (kind in atoms or self._is_passed_over(child, current)):
                     continue
                 number[id(child)] = len(nodes)
                 nodes.append(child)

@@ -7,17 +7,18 @@ import errno
 import gc
 import inspect
 import math
-import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.findings import Leak, Plan, Result, Verdict
 from harness.limits import limited
 from harness.model import Opened, Reading
+from harness.probes.memory import Allocated, allocated
 from harness.tracker import Tracker
 from harness.verdict_growth import Growth, Trend, judge_coarsely, judge_growth
 
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 
 Call = Callable[[], object]
 Rest = Callable[[float], Awaitable[None]]
+Judge = Callable[[Sequence[int], int], Growth]
 Key = tuple[str, tuple[tuple[str, int, str], ...], str]
 
 CALLS, FEWEST_CALLS = 25, 10
+DRY_ROUNDS = 2
+LEAST_BLOCKS_PER_CALL, LEAST_BYTES_PER_CALL = 1 / FEWEST_CALLS, 512
 STANDARD_STREAMS = (0, 1, 2)
 ROUND_S = 0.05
 PAUSES_S = (0.002, 0.008)
@@ -107,7 +111,8 @@ class _Rounds:
         self._calls = plan.calls or CALLS
         self._made = 0
         self._counts: list[Counter[Key]] = []
-        self._memory: list[int] = []
+        self._memory: list[Allocated] = []
+        self._own_blocks = 0
         self._late: Counter[str] = Counter()
 
     async def run(self, sight: Sight | None) -> Result:
@@ -127,20 +132,34 @@ class _Rounds:
         return self._result(leaking, sight)
 
     async def _refused(self, sight: Sight) -> str:
-        """Make all rounds; return what the system said where descriptors ran out, or ""."""
+        """Make all rounds; return what was said where no more could be had, or "".
+
+        That is the system, of descriptors, or a pool, of what the calls themselves have piled up.
+        """
         try:
             await self._warm_up()
             await self._count(sight)
+            for _ in range(DRY_ROUNDS):
+                await self._count(sight)
+            self._begin()
             for _ in range(self._plan.rounds):
                 await self._round(sight)
-            if self._keys(Trend.UNCLEAR):
+            if self._keys(Trend.UNCLEAR) or (
+                not self._keys(Trend.GROWING) and self._memory_rises()
+            ):
                 for _ in range(self._plan.rounds):
                     await self._round(sight)
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
+        except Exception as error:
+            out = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+            if not out and not self._piled_up(sight):
                 raise
             return str(error)  # not the error: its traceback holds what the call had open
         return ""
+
+    def _begin(self) -> None:
+        """Begin with the last count so far, of nothing: what it kept, each will keep."""
+        self._own_blocks = min(later.blocks - each.blocks for each, later in pairwise(self._memory))
+        del self._memory[:-1], self._counts[:-1]
 
     async def _warm_up(self) -> None:
         started_s = time.perf_counter()
@@ -158,6 +177,8 @@ class _Rounds:
             elif inspect.isawaitable(result):
                 getattr(result, "close", lambda: None)()
                 raise UsageError("it returned a coroutine: declare it with async def")
+            elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+                raise UsageError("it returned a generator, which nobody runs: go through it inside")
             self._made += 1
 
     async def _round(self, sight: Sight) -> None:
@@ -179,7 +200,7 @@ class _Rounds:
             await self._rest(pause_s)
             count = _look(sight)
         self._counts.append(count)
-        self._memory.append(sys.getallocatedblocks())
+        self._memory.append(allocated())
 
     async def _settle_last(self, sight: Sight) -> None:
         """Give what still grows a longer time to close before it is called a leak."""
@@ -204,21 +225,23 @@ class _Rounds:
         return (judge_coarsely if extended else judge_growth)(counts, self._calls)
 
     def _exhausted(self, refusal: str, sight: Sight) -> Result:
-        """Judge what is open when descriptors ran out: all that is new is the leak.
+        """Judge what is open when a call was refused: all that is new is the leak.
 
         Where nothing is, the limit was too low for the calls themselves.
         """
-        base = self._counts[0] if self._counts else Counter()
-        grown = _look(sight) - base
         calls = max(self._made - (self._plan.warm_up if self._counts else 0), 1)
         keys = {
             key: Growth(Trend.GROWING, count, count / calls)
-            for key, count in grown.items()
-            if count >= FEWEST_CALLS
+            for key, count in self._piled_up(sight).items()
         }
         if not keys:
             return Result("unknown", reason=f"{refusal}, and nothing stays open: {TOO_LOW}")
         return Result("leak", calls, len(self._counts), _evidence(keys, sight))
+
+    def _piled_up(self, sight: Sight) -> dict[Key, int]:
+        """Return what more is open than at first, by so much that it is no coincidence."""
+        grown = _look(sight) - (self._counts[0] if self._counts else Counter())
+        return {key: count for key, count in grown.items() if count >= FEWEST_CALLS}
 
     def _result(self, leaking: Mapping[Key, Growth], sight: Sight) -> Result:
         rounds = len(self._counts) - 1
@@ -227,11 +250,34 @@ class _Rounds:
         leaks = _evidence(leaking, sight)
         return Result("leak", rounds * self._calls, rounds, leaks, dict(self._late))
 
+    def _memory_rises(self) -> bool:
+        """Tell whether it does in each round: then as many more tell a leak from what fills."""
+        return self._plan.memory and any(
+            all(later > each for each, later in pairwise(figures))
+            and figures[-1] - figures[0] >= least * self._calls * self._plan.rounds
+            for figures, least in self._figures(self._memory, self._own_blocks)
+        )
+
     def _memory_grew(self) -> bool:
-        if not self._plan.memory:
-            return False
-        growth = judge_growth(self._memory, self._calls)
-        return growth.trend is Trend.GROWING and growth.per_call >= 1 / FEWEST_CALLS
+        """Judge the last rounds alone: what a first call leaves for good comes before them."""
+        last = self._memory[-self._plan.rounds - 1 :]
+        return self._memory_rises() and self._grows(last, judge_growth, self._own_blocks)
+
+    def _grows(self, memory: list[Allocated], judge: Judge, own_blocks: int = 0) -> bool:
+        judged = (
+            (judge(figures, self._calls), least)
+            for figures, least in self._figures(memory, own_blocks)
+        )
+        return any(
+            growth.trend is Trend.GROWING and growth.per_call >= least for growth, least in judged
+        )
+
+    @staticmethod
+    def _figures(memory: list[Allocated], own_blocks: int) -> Iterator[tuple[list[int], float]]:
+        """Yield small blocks and large bytes, each with how much per call is enough to tell of."""
+        blocks = [each.blocks - own_blocks * at for at, each in enumerate(memory)]
+        yield blocks, LEAST_BLOCKS_PER_CALL
+        yield [each.large_bytes for each in memory], LEAST_BYTES_PER_CALL
 
     async def _look_at_memory(self) -> Result:
         """Look again with allocations traced: block counts tell that, not where, memory grows."""
@@ -244,9 +290,23 @@ class _Rounds:
                 gc.collect()
                 trace.note()
             leaks = trace.leaks(self._calls)
+        if leaks and not await self._goes_on_growing():
+            leaks = ()
         calls = self._calls * self._plan.rounds
         verdict: Verdict = "leak" if leaks else "clean"
         return Result(verdict, calls, self._plan.rounds, leaks, dict(self._late))
+
+    async def _goes_on_growing(self) -> bool:
+        """Tell whether memory grows on for twice as many rounds: a cache may have been filling.
+
+        Of a full one the trace shows what came as growth, for what went was not traced.
+        """
+        memory: list[Allocated] = []
+        for _ in range(2 * self._plan.rounds + 1):
+            await self._calls_of(self._calls)
+            gc.collect()
+            memory.append(allocated())
+        return self._grows(memory, judge_coarsely)
 
 
 def _look(sight: Sight) -> Counter[Key]:

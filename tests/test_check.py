@@ -542,6 +542,60 @@ def test_memory_is_a_resource_of_its_own(module):
     assert check(function("bounded"), Plan(calls=20)).verdict == "clean"
 
 
+@pytest.mark.parametrize(
+    ("made", "holder"),
+    [
+        ("bytes(1_000_000)", "bytes"),  # the C library's, and no block of Python's own
+        ("'x' * (1000 + len(KEPT))", "str"),
+    ],
+)
+def test_a_slow_function_that_keeps_one_large_thing_each_time_leaks(made, holder, module):
+    """What the first calls leave for good is more than that, and hides nothing."""
+    source = f"""
+        import time
+        KEPT = []
+        def target(): time.sleep(0.006); KEPT.append({made})
+    """
+    (leak,) = check(module("slow", textwrap.dedent(source))("target"), Plan()).leaks
+    assert (leak.kind, leak.opened_at[0][2]) == ("memory", "target")
+    assert leak.held_by[0].startswith("slow.KEPT (list, ")
+    assert f" → {holder}" in leak.held_by[0]
+
+
+@pytest.mark.parametrize("pause_s", [0, 0.006])
+def test_a_full_cache_is_clean(pause_s, module):
+    """What comes in replaces what was there: the trace sees only the former."""
+    source = f"""
+        import functools, itertools, time
+        NUMBERS = itertools.count()
+        @functools.lru_cache(maxsize=50)
+        def user(number): return {{"id": number, "name": f"u{{number}}"}}
+        def target(): time.sleep({pause_s}); user(next(NUMBERS))
+    """
+    result = check(module("cache", textwrap.dedent(source))("target"), Plan())
+    assert (result.verdict, result.leaks) == ("clean", ())
+
+
+def test_a_pool_that_its_own_leak_has_used_up_is_judged(module):
+    """The error says that nothing is left; what has piled up says why."""
+    source = """
+        KEPT = []
+        def target():
+            if len(KEPT) == 30: raise TimeoutError("no connection left")
+            KEPT.append(open("/dev/null"))
+    """
+    (leak,) = check(module("pool", textwrap.dedent(source))("target"), Plan()).leaks
+    assert (leak.kind, leak.opened_at[0][1]) == ("file", 5)
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_generator_is_told_to_be_gone_through(kind, module):
+    """Its body would never run."""
+    source = f"{kind} target():\n    yield open('/dev/null')\n"
+    with pytest.raises(UsageError, match="returned a generator"):
+        check(module("generator", source)("target"), Plan())
+
+
 def test_bytes_that_only_a_frozen_object_holds_have_a_line_and_a_holder(program):
     """As the command judges them: what was imported is frozen, and bytes are in no generation."""
     source = """
