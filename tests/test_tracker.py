@@ -5,6 +5,7 @@ import gc
 import inspect
 import io
 import mmap
+import multiprocessing
 import os
 import pickle
 import select
@@ -294,6 +295,27 @@ def start_worker(opened):
     thread = threading.Thread(target=open_in_thread, args=(opened,))
     thread.start()
     thread.join()
+
+
+@pytest.mark.parametrize("duplex", [True, False])
+def test_the_ends_of_a_multiprocessing_pipe_own_their_descriptors(duplex, tracker):
+    """They close as the objects are dropped: nobody needs a number for that."""
+    ends = multiprocessing.Pipe(duplex)
+    opened = [each for each in tracker.open_resources() if each.stack[:1]]
+    assert [each.kind for each in opened] == ["socket" if duplex else "pipe"] * 2
+    assert {each.owner() for each in opened} == set(ends)
+    assert opened[0].stack[0][0] == HERE
+    del ends, opened
+    assert kinds_here(tracker) == []
+
+
+def test_a_process_that_was_waited_for_by_its_number_is_not_open(tracker):
+    """Its object does not know of it."""
+    process = subprocess.Popen(["true"])
+    assert kinds_here(tracker) == ["process"]
+    os.waitpid(process.pid, 0)
+    assert kinds_here(tracker) == []
+    process.returncode = 0
 
 
 def test_a_threads_stack_goes_on_with_its_starter(tracker):

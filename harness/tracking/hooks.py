@@ -56,6 +56,9 @@ class Hooks:
             "socket": self._socket,
             "subprocess": lambda m: self._constructed(m.Popen, kinds.PROCESS),
             "multiprocessing.process": self._multiprocessing,
+            "multiprocessing.connection": lambda m: self._constructed(
+                m._ConnectionBase, kinds.CONNECTION
+            ),
             "multiprocessing.shared_memory": self._shared_memory,
             "concurrent.futures.thread": self._thread_pool,
             "concurrent.futures.process": lambda m: self._constructed(

@@ -69,6 +69,19 @@ def _process_target(process: Owner) -> str:
     return f"pid {process.pid}: {os.fsdecode(arguments)}"
 
 
+def _process_is_open(process: Owner) -> bool:
+    """Say whether a process is still to be waited for; `os.waitpid` does not tell its object."""
+    if process.returncode is not None:
+        return False
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
 def _child_is_open(process: Owner) -> bool:
     popen = getattr(process, "_popen", None)
     return popen is not None and popen.returncode is None
@@ -103,7 +116,8 @@ def _type_name(owner: Owner) -> str:
 
 FILE = Kind("file", _file_is_open, _fileno, _file_target)
 SOCKET = Kind("socket", lambda sock: sock.fileno() >= 0, _fileno, _socket_target)
-PROCESS = Kind("process", lambda each: each.returncode is None, _no_descriptor, _process_target)
+CONNECTION = Kind("pipe", lambda each: not each.closed, _fileno, lambda _: "")
+PROCESS = Kind("process", _process_is_open, _no_descriptor, _process_target)
 CHILD = Kind("process", _child_is_open, _no_descriptor, lambda each: f"pid {each.pid}: {each.name}")
 THREAD = Kind("thread", lambda each: each.is_alive(), _no_descriptor, lambda each: each.name)
 EXECUTOR = Kind("executor", _executor_is_open, _no_descriptor, _type_name)

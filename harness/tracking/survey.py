@@ -92,7 +92,7 @@ def _ask(owner: Any, record: Owned, listed: Listing) -> Entry | None:  # noqa: A
 def _entry(owner: object, record: Owned, system: Descriptor | None) -> Entry:
     """Name a file object on a pipe a pipe, and one without a name by what the system calls it."""
     kind, target = record.kind.name, record.kind.target(owner)
-    if system is not None and record.kind is kinds.FILE:
+    if system is not None and record.kind in (kinds.FILE, kinds.CONNECTION):
         kind = "file" if system.kind == "device" else system.kind
         target = target or system.target
     return Entry(kind, target, _number(system), record.origin, record.owner)
