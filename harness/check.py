@@ -143,8 +143,8 @@ def as_text(target: str, result: Result) -> str:
         return "\n".join(lines) + "\n"
     lines = [f"✓ No leak! {target}: nothing grew over {result.rounds} rounds, {result.calls} calls"]
     lines += [
-        f"  {count} {noun(kind, count)} in a round stayed open until the garbage collector ran:"
-        " no leak, but nothing closes them at once"
+        f"  {count} {noun(kind, count)} in a round closed only after the calls, by themselves or as"
+        " garbage was collected: no leak, but nothing closes them at once"
         for kind, count in result.late.items()
     ]
     return "\n".join(lines) + "\n"
