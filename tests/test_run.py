@@ -326,3 +326,17 @@ def test_a_database_whose_file_was_removed_is_one_thing(program, tmp_path):
     _, _, err = run(path, cwd=tmp_path)
     assert "1 resource open at exit" in err
     assert "1 sqlite3 connection opened at program.py:2" in err
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_what_multiprocessing_keeps_for_itself_is_no_leak(method, program, tmp_path):
+    """Its resource tracker and fork server live as long as the program, which cannot end them."""
+    path = program(
+        "import multiprocessing\n"
+        "if __name__ == '__main__':\n"
+        f"    context = multiprocessing.get_context('{method}')\n"
+        "    process = context.Process(target=print)\n"
+        "    process.start(); process.join(); process.close()\n"
+    )
+    status, _, err = run("--fail-on-leak", path, cwd=tmp_path)
+    assert (status, err.splitlines()[-1][:33]) == (0, "[harness] 0 resources open at exi")

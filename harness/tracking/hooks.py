@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -23,6 +24,9 @@ DESCRIPTOR_CALLS = (
     "open", "dup", "dup2", "pipe", "pipe2", "openpty", "memfd_create", "eventfd",
     "timerfd_create", "pidfd_open", "posix_openpt",
 )  # fmt: skip
+
+PLUMBING = "multiprocessing/resource_tracker.py", "multiprocessing/forkserver.py"
+"""One of each serves a process for as long as it lives; no program can close what is theirs."""
 
 
 class Hooks:
@@ -103,8 +107,10 @@ class Hooks:
 
     def _numbers(self, real: Call) -> object:
         def note(opened: Any, _: object, frame: FrameType) -> None:  # noqa: ANN401
-            for each in opened if isinstance(opened, tuple) else (opened,):
-                self._ledger.number(each, frame)
+            is_plumbing = frame.f_code.co_filename.endswith(PLUMBING)
+            with self._ledger.on_behalf_of(None, watched=False) if is_plumbing else nullcontext():
+                for each in opened if isinstance(opened, tuple) else (opened,):
+                    self._ledger.number(each, frame)
 
         return stand_in(real, self._noting(real, note))
 
