@@ -40,6 +40,7 @@ KINDS = {
 # fmt: on
 """The kinds that `allow` and `kinds` can name."""
 
+ARGUMENTS = "calls", "allow", "kinds"
 MARKER = """no_leaks(calls=None, allow=None, kinds=None): fail the test if what it opened is still
 open after it. calls: call it in rounds of so many calls and fail if anything grows in every round.
 allow: how many of a kind may stay open, such as {"thread": 1}. kinds: look at these kinds only."""
@@ -189,41 +190,90 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a marker that is not understood before any test has run."""
-    for item in items:
-        _rules(item)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse a marker that is not understood before any test has run.
+
+    A worker of pytest-xdist may refuse nothing: there, the test itself fails.
+    """
+    if not hasattr(config, "workerinput"):
+        for item in items:
+            if misuse := _misuse(item):
+                raise pytest.UsageError(misuse)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test whose marker is not understood: its worker could not refuse it before."""
+    if misuse := _misuse(item):
+        pytest.fail(misuse, pytrace=False)
+
+
+def _misuse(item: pytest.Item) -> str:
+    """Return in one line what is wrong with a test's marker, "" where nothing is."""
+    marker = item.get_closest_marker("no_leaks")
+    wrong = "" if marker is None else _wrong_in(marker)
+    return f"{item.nodeid}: no_leaks: {wrong}; {' '.join(MARKER.split())}" if wrong else ""
 
 
 def _rules(item: pytest.Item) -> Rules | None:
     marker = item.get_closest_marker("no_leaks")
     if marker is None:
         return Rules() if item.config.getoption("check_leaks") else None
-    wrong = _wrong(*marker.args, **marker.kwargs)
-    if wrong:
-        raise pytest.UsageError(f"{item.nodeid}: no_leaks: {wrong}; {' '.join(MARKER.split())}")
-    return Rules(*marker.args, **{**marker.kwargs, "allow": marker.kwargs.get("allow") or {}})
+    if _misuse(item):
+        return None
+    given = {**dict(zip(ARGUMENTS, marker.args, strict=False)), **marker.kwargs}
+    return Rules(given.get("calls"), given.get("allow") or {}, given.get("kinds"))
+
+
+def _wrong_in(marker: pytest.Mark) -> str:
+    twice = sorted(marker.kwargs.keys() & {*ARGUMENTS[: len(marker.args)]})
+    if twice:
+        return f"{', '.join(twice)} given twice"
+    return _wrong(*marker.args, **marker.kwargs)
 
 
 def _wrong(
     calls: object = None,
-    allow: Mapping[str, int] | None = None,
-    kinds: Collection[str] | None = None,
+    allow: object = None,
+    kinds: object = None,
     *more: object,
     **unknown: object,
 ) -> str:
     """Say what is wrong with a marker's arguments, "" where nothing is."""
     if more or unknown:
-        return f"there is no {', '.join(map(str, [*more, *unknown]))}"
-    if calls is not None and not (isinstance(calls, int) and calls > 0):
+        return f"there is no {', '.join([*map(repr, more), *unknown])}"
+    if calls is not None and not _is_whole(calls, 1):
         return f"calls={calls!r}: give a whole number of 1 or more"
-    if not isinstance(allow or {}, Mapping):
+    return _wrong_allow(allow) or _wrong_kinds(kinds, calls)
+
+
+def _wrong_allow(allow: object) -> str:
+    if allow is None:
+        return ""
+    if not isinstance(allow, Mapping) or not all(_is_whole(each, 0) for each in allow.values()):
         return f"allow={allow!r}: give a number for each kind"
-    if isinstance(kinds, str) or not isinstance(kinds or (), Collection):
+    return _strange(allow)
+
+
+def _wrong_kinds(kinds: object, calls: object) -> str:
+    if kinds is None:
+        return ""
+    if isinstance(kinds, str) or not isinstance(kinds, Collection) or not kinds:
         return f"kinds={kinds!r}: give a list"
-    strange = sorted({*(allow or ()), *(kinds or ())} - KINDS)
+    if "memory" in kinds and calls is None:
+        return f"kinds={kinds!r}: memory is judged in rounds only: give calls= too"
+    return _strange(kinds)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    """Tell a whole number; `True` is none that anybody means."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _strange(kinds: Collection[object]) -> str:
+    strange = sorted(repr(each) for each in kinds if str(each) not in KINDS)
     known = ", ".join(sorted(KINDS))
-    return f"no kind is called {', '.join(map(repr, strange))}, only {known}" if strange else ""
+    return f"no kind is called {', '.join(strange)}, only {known}" if strange else ""
 
 
 @pytest.hookimpl(wrapper=True)

@@ -294,9 +294,62 @@ def test_a_marker_that_is_not_understood_is_told_before_any_test_runs(suite):
         ({"calls": 0}, "calls=0: give a whole number of 1 or more"),
         ({"kinds": "file"}, "kinds='file': give a list"),
         ({"allow": "thread"}, "allow='thread': give a number for each kind"),
+        ({"calls": True}, "calls=True: give a whole number of 1 or more"),
+        ({"allow": 0}, "allow=0: give a number for each kind"),
+        ({"allow": {"file": "x"}}, "allow={'file': 'x'}: give a number for each kind"),
+        ({"allow": {"file": None}}, "allow={'file': None}: give a number for each kind"),
+        ({"allow": {"file": -1}}, "allow={'file': -1}: give a number for each kind"),
+        ({"kinds": 0}, "kinds=0: give a list"),
+        ({"kinds": []}, "kinds=[]: give a list"),
+        (
+            {"kinds": ["memory"]},
+            "kinds=['memory']: memory is judged in rounds only: give calls= too",
+        ),
         ({"calls": 5, "allow": {"thread": 1}, "kinds": ["thread", "memory"]}, ""),
     ],
 )
 def test_what_is_wrong_with_a_marker_is_said(arguments, said):
     """With the argument and its value."""
     assert _wrong(**arguments) == said
+
+
+@pytest.mark.parametrize("kinds", [[["a"]], [1, "x"]])
+def test_a_kind_that_is_no_string_is_told_like_any_other(kinds):
+    """It can be neither hashed nor sorted."""
+    assert repr(kinds[0]) in _wrong(kinds=kinds).partition(", only ")[0]
+
+
+def test_the_marker_takes_its_arguments_in_their_order(suite):
+    """The documentation gives calls, allow, kinds: what they say holds without names too."""
+    result = suite("""
+    @pytest.mark.no_leaks(10, {"thread": 1}, ["file"])
+    def test_it():
+        leak()
+    """)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_it leaks 40 files"])
+
+
+def test_an_argument_that_is_given_twice_is_told(suite):
+    """By its place and by its name."""
+    result = suite("""
+    @pytest.mark.no_leaks(5, calls=5)
+    def test_it(): pass
+    """)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*test_it.py::test_it: no_leaks: calls given twice; *"])
+
+
+def test_a_worker_of_xdist_fails_the_test_whose_marker_is_not_understood(suite):
+    """A worker that refuses what it has collected would end the session in an internal error."""
+    pytest.importorskip("xdist")
+    code = """
+    @pytest.mark.no_leaks(cals=10)
+    def test_wrong(): pass
+
+    @pytest.mark.no_leaks
+    def test_right(): pass
+    """
+    result = suite(code, "-p", "xdist.plugin", "-n", "2")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*test_it.py::test_wrong: no_leaks: there is no cals; *"])
