@@ -121,9 +121,11 @@ class Patcher:
         """Replace `owner.name` by `make(original)`, with the original's name and signature."""
         inherited = name not in vars(owner)
         original = getattr(owner, name)
-        setattr(owner, name, functools.wraps(original)(make(original)))
+        ours = functools.wraps(original)(make(original))
+        setattr(owner, name, ours)
         undo = functools.partial(delattr, owner, name)
-        self._undo.append(undo if inherited else functools.partial(setattr, owner, name, original))
+        restore = undo if inherited else functools.partial(setattr, owner, name, original)
+        self._undo.append(functools.partial(_if_there, owner, name, ours, restore))
 
     def when_imported(self, name: str, apply: Callable[[ModuleType], None]) -> None:
         """Call `apply` with module `name` now, or as soon as the program has imported it."""
@@ -142,6 +144,12 @@ class Patcher:
         back = {id(ours): (ours, real) for real, ours in self._swaps.values()}
         _replace(back)
         self._swaps.clear()
+
+
+def _if_there(owner: type, name: str, ours: Call, restore: Callable[[], None]) -> None:
+    """Restore a method that is still ours: the program's own patch over it is to stay."""
+    if vars(owner).get(name) is ours:
+        restore()
 
 
 def _replace(wanted: dict[int, tuple[object, object]]) -> None:
