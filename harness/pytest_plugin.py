@@ -7,6 +7,7 @@ in rounds and leaks when something grows in every round.
 """
 
 import gc
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
@@ -170,24 +171,43 @@ def sentences(what: str, leaks: Collection[Leak], calls: int) -> str:
     return "\n".join(lines)
 
 
-_LEAKS = pytest.StashKey[Leaks]()
-_RULES = pytest.StashKey[Rules]()
-_FAILED = pytest.StashKey[bool]()
+@dataclass
+class _Attempt:
+    """One run of a test, of which a plugin may make several: what it opened, what counts."""
+
+    leaks: Leaks
+    rules: Rules | None
+    passed: bool = False
+
+    @property
+    def to_judge(self) -> Rules | None:
+        """What to judge by what is open; rounds judge by growth."""
+        return self.rules if self.rules is not None and self.rules.calls is None else None
+
+
+_ATTEMPT = pytest.StashKey[_Attempt]()
+
+
+def _start(item: pytest.Item, rules: Rules | None) -> _Attempt:
+    from harness.tracker import Tracker
+
+    item.stash[_ATTEMPT] = _Attempt(Leaks(Tracker().__enter__()), rules)
+    return item.stash[_ATTEMPT]
+
+
+def _end(item: pytest.Item) -> None:
+    if _ATTEMPT in item.stash:
+        item.stash[_ATTEMPT].leaks.tracker.__exit__(None, None, None)
+        del item.stash[_ATTEMPT]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Track what a test opens, from before its setup until after its teardown."""
-    rules = _rules(item)
-    wanted = rules is not None or "leaks" in getattr(item, "fixturenames", ())
-    with ExitStack() as stack:
-        if wanted:
-            from harness.tracker import Tracker
-
-            item.stash[_LEAKS] = Leaks(stack.enter_context(Tracker()))
-        if rules is not None:
-            item.stash[_RULES] = rules
+    """Take the tracker away also where an interruption leaves no time for a teardown."""
+    try:
         return (yield)
+    finally:
+        _end(item)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -201,8 +221,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 raise pytest.UsageError(misuse)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Track what a test opens from before its setup on: each attempt anew, where it is rerun."""
+    rules = _rules(item)
+    if rules is not None or "leaks" in getattr(item, "fixturenames", ()):
+        _start(item, rules)
+    return (yield)
+
+
+@pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
+def pytest_setup_refused(item: pytest.Item) -> None:
     """Fail a test whose marker is not understood: its worker could not refuse it before."""
     if misuse := _misuse(item):
         pytest.fail(misuse, pytrace=False)
@@ -211,7 +240,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _misuse(item: pytest.Item) -> str:
     """Return in one line what is wrong with a test's marker, "" where nothing is."""
     marker = item.get_closest_marker("no_leaks")
-    wrong = "" if marker is None else _wrong_in(marker)
+    wrong = "" if marker is None else _wrong_in(marker) or _not_in_rounds(item, marker)
     return f"{item.nodeid}: no_leaks: {wrong}; {' '.join(MARKER.split())}" if wrong else ""
 
 
@@ -223,6 +252,18 @@ def _rules(item: pytest.Item) -> Rules | None:
         return None
     given = {**dict(zip(ARGUMENTS, marker.args, strict=False)), **marker.kwargs}
     return Rules(given.get("calls"), given.get("allow") or {}, given.get("kinds"))
+
+
+def _not_in_rounds(item: pytest.Item, marker: pytest.Mark) -> str:
+    """Refuse rounds of what cannot be called: a method that unittest runs, a doctest."""
+    is_function = isinstance(item, pytest.Function) and not _is_unittest(item)
+    wanted = marker.args or marker.kwargs.get("calls") is not None
+    return "" if is_function or not wanted else "calls= is for test functions only"
+
+
+def _is_unittest(item: pytest.Function) -> bool:
+    unittest = sys.modules.get("unittest")
+    return unittest is not None and item.cls and issubclass(item.cls, unittest.TestCase)
 
 
 def _wrong_in(marker: pytest.Mark) -> str:
@@ -281,27 +322,26 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
     """Leave out what a fixture of a wider scope than one test opens: it outlives the test."""
-    leaks = request.node.stash.get(_LEAKS, None) or _current(request)
+    attempt = request.node.stash.get(_ATTEMPT, None) or _current(request)
     with ExitStack() as stack:
-        if leaks is not None and fixturedef.scope != "function":
-            stack.enter_context(leaks.tracker.unwatched())
+        if attempt is not None and fixturedef.scope != "function":
+            stack.enter_context(attempt.leaks.tracker.unwatched())
         return (yield)
 
 
-def _current(request: pytest.FixtureRequest) -> Leaks | None:
+def _current(request: pytest.FixtureRequest) -> _Attempt | None:
     item = getattr(request, "_pyfuncitem", None)
-    return item.stash.get(_LEAKS, None) if item is not None else None
+    return item.stash.get(_ATTEMPT, None) if item is not None else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """Call a test with `calls=` in rounds; judge others at once where no teardown may close."""
-    rules, leaks = pyfuncitem.stash.get(_RULES, None), pyfuncitem.stash.get(_LEAKS, None)
-    pyfuncitem.stash[_FAILED] = True
     result = yield
-    pyfuncitem.stash[_FAILED] = False
-    if rules is None or leaks is None:
+    attempt = pyfuncitem.stash.get(_ATTEMPT, None)
+    if attempt is None or attempt.rules is None:
         return result
+    rules, leaks = attempt.rules, attempt.leaks
     if rules.calls is not None:
         _judge_rounds(pyfuncitem, rules, leaks)
     elif set(pyfuncitem.fixturenames) <= WITHOUT_CLOSING:
@@ -309,6 +349,18 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     else:
         _judge(pyfuncitem, Rules(allow=rules.allow, kinds=_tasks(rules)), leaks)
     return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note how a test of any sort ended: one that failed is not blamed for leaking too."""
+    report = yield
+    attempt = item.stash.get(_ATTEMPT, None)
+    if attempt is not None and call.when == "call":
+        attempt.passed = report.passed
+    return report
 
 
 def _tasks(rules: Rules) -> Collection[str]:
@@ -328,33 +380,38 @@ def _judge_rounds(item: pytest.Function, rules: Rules, leaks: Leaks) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """Judge a test once its fixtures had the chance to close what it opened."""
-    result = yield
-    rules, leaks = item.stash.get(_RULES, None), item.stash.get(_LEAKS, None)
-    if rules is None or leaks is None or rules.calls is not None or item.stash.get(_FAILED, True):
+    try:
+        result = yield
+        attempt = item.stash.get(_ATTEMPT, None)
+        if attempt is not None and attempt.passed and attempt.to_judge:
+            _drop_arguments(item)
+            _judge(item, attempt.to_judge, attempt.leaks)
         return result
+    finally:
+        _end(item)
+
+
+def _drop_arguments(item: pytest.Item) -> None:
+    """Drop what a test's arguments alone hold, as pytest does right after this anyway."""
     arguments = getattr(item, "funcargs", None)
     if arguments:
-        arguments.clear()  # what they alone held is dropped right after this anyway
-    _judge(item, rules, leaks)
-    return result
+        arguments.clear()
 
 
 def _judge(item: pytest.Item, rules: Rules, leaks: Leaks) -> None:
     left = leaks.settled(rules)
     if left:
-        item.stash[_FAILED] = True
         _fail(item, left, 1)
 
 
 def _fail(item: pytest.Item, leaks: Collection[Leak], calls: int) -> None:
-    item.stash[_FAILED] = True
     pytest.fail(sentences(item.nodeid, leaks, calls), pytrace=False)
 
 
 @pytest.fixture
 def leaks(request: pytest.FixtureRequest) -> Leaks:
     """What this test has opened and not closed: `open()`, `check(function)`, `with leaks:`."""
-    found: Leaks = request.node.stash[_LEAKS]
+    found: Leaks = request.node.stash[_ATTEMPT].leaks
     return found
 
 

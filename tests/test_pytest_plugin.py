@@ -353,3 +353,70 @@ def test_a_worker_of_xdist_fails_the_test_whose_marker_is_not_understood(suite):
     result = suite(code, "-p", "xdist.plugin", "-n", "2")
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*test_it.py::test_wrong: no_leaks: there is no cals; *"])
+
+
+def test_each_attempt_of_a_test_that_is_rerun_is_judged_for_itself(suite):
+    """The second is clean: it is not blamed for what the first one left."""
+    pytest.importorskip("pytest_rerunfailures")
+    code = """
+    def test_flaky():
+        if not KEPT:
+            leak()
+    """
+    result = suite(code, "--check-leaks", "-p", "pytest_rerunfailures", "--reruns", "1")
+    result.assert_outcomes(passed=1)
+    assert "1 rerun" in result.stdout.str()
+
+
+UNITTEST = """
+    import unittest
+
+    class TestIt(unittest.TestCase):
+        def tearDown(self):
+            if hasattr(self, "handle"):
+                self.handle.close()
+
+        def test_leaky(self):
+            leak()
+
+        def test_tidy(self):
+            self.handle = open(os.devnull)
+
+        def test_fails(self):
+            leak()
+            self.fail()
+
+    class TestAsync(unittest.IsolatedAsyncioTestCase):
+        async def test_leaky(self):
+            leak()
+
+    def documented():
+        ">>> leak()"
+"""
+
+
+def test_what_is_no_test_function_is_judged_as_well(suite):
+    """Methods of a TestCase and doctests: by what is open after their teardown."""
+    result = suite(UNITTEST, "--check-leaks", "--doctest-modules")
+    result.assert_outcomes(passed=4, failed=1, errors=3)
+    result.stdout.fnmatch_lines(
+        [
+            "ERROR test_it.py::test_it.documented - *",
+            "ERROR test_it.py::TestIt::test_leaky - *",
+            "ERROR test_it.py::TestAsync::test_leaky - *",
+        ],
+        consecutive=False,
+    )
+
+
+def test_rounds_of_a_method_of_a_test_case_are_refused(suite):
+    """It cannot be called again, and would not be judged by its growth."""
+    result = suite("""
+    import unittest
+
+    class TestIt(unittest.TestCase):
+        @pytest.mark.no_leaks(calls=10)
+        def test_it(self): pass
+    """)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*TestIt::test_it: no_leaks: calls= is for test functions only*"])
