@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -31,6 +31,8 @@ WITHOUT_CLOSING = frozenset(
     {"request", "leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
 )
 """Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
+OTHERS = ("pytest_timeout *",)
+"""Threads of other plugins, by their names: pytest-timeout's timer."""
 
 # fmt: off
 KINDS = {
@@ -42,6 +44,10 @@ KINDS = {
 """The kinds that `allow` and `kinds` can name."""
 
 ARGUMENTS = "calls", "allow", "kinds"
+AWAITS = (
+    "leaks.check() awaits a coroutine function in an event loop of its own, and one runs here: "
+    "call it in a test that is not async, or mark an async test with no_leaks(calls=…)"
+)
 MARKER = """no_leaks(calls=None, allow=None, kinds=None): fail the test if what it opened is still
 open after it. calls: call it in rounds of so many calls and fail if anything grows in every round.
 allow: how many of a kind may stay open, such as {"thread": 1}. kinds: look at these kinds only."""
@@ -100,7 +106,7 @@ class Leaks:
 
     def __init__(self, tracker: "Tracker") -> None:
         self.tracker = tracker
-        self._before: Counter[Key] = Counter()
+        self._before: list[Counter[Key]] = []  # of each block that is entered, the inner one last
 
     def open(self) -> tuple[Leak, ...]:
         """Return what this test opened that is open now, after a garbage collection."""
@@ -109,9 +115,15 @@ class Leaks:
     def check(
         self, call: Callable[[], object], calls: int | None = None, rounds: int = 4
     ) -> Result:
-        """Call `call` in rounds of `calls` and judge what grows, as `harness check` does."""
-        from harness.rounds import Sight, check
+        """Call `call` in rounds of `calls` and judge what grows, as `harness check` does.
 
+        Raises:
+            RuntimeError: a coroutine function was given where an event loop runs.
+        """
+        from harness.rounds import Sight, check, is_async
+
+        if is_async(call) and _loop_runs():
+            raise RuntimeError(AWAITS)
         return check(call, Plan(calls, rounds), Sight(self.tracker))
 
     def settled(self, rules: Rules) -> list[Leak]:
@@ -119,7 +131,7 @@ class Leaks:
         return self._settled(Counter(), rules)
 
     def __enter__(self) -> Self:
-        self._before = self._count()
+        self._before.append(self._count())
         return self
 
     def __exit__(
@@ -128,8 +140,9 @@ class Leaks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        before = self._before.pop()
         if kind is None:
-            left = self._settled(self._before, Rules())
+            left = self._settled(before, Rules())
             if left:
                 pytest.fail(sentences("the block", left, 1), pytrace=False)
 
@@ -157,18 +170,33 @@ class Leaks:
         return tuple(Leak(key[0], count, count, key[1], ()) for key, count in grown.items())
 
 
+def _loop_runs() -> bool:
+    import asyncio
+
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop() is not None
+    return False
+
+
 def sentences(what: str, leaks: Collection[Leak], calls: int) -> str:
     """Return the failure's text: what leaks, the evidence, the next thing to do."""
-    from harness.check import describe, noun
+    from harness.check import describe
 
-    total = sum(leak.count for leak in leaks)
-    kinds = {leak.kind for leak in leaks}
-    resource = noun(kinds.pop(), total) if len(kinds) == 1 else "resources"
-    lines = [f"{what} leaks {total} {resource}"]
+    lines = [f"{what} leaks {_total(leaks)}"]
     for leak in leaks:
         lines += describe(leak, calls)
     lines.append("close them in the test or its fixtures, or allow them: no_leaks(allow={…})")
     return "\n".join(lines)
+
+
+def _total(leaks: Collection[Leak]) -> str:
+    from harness.check import noun
+
+    total = sum(leak.count for leak in leaks)
+    kinds = {leak.kind for leak in leaks}
+    if kinds == {"memory"}:
+        return f"{total:,} bytes of memory"
+    return f"{total} {noun(kinds.pop(), total) if len(kinds) == 1 else 'resources'}"
 
 
 @dataclass
@@ -191,7 +219,8 @@ _ATTEMPT = pytest.StashKey[_Attempt]()
 def _start(item: pytest.Item, rules: Rules | None) -> _Attempt:
     from harness.tracker import Tracker
 
-    item.stash[_ATTEMPT] = _Attempt(Leaks(Tracker().__enter__()), rules)
+    tracker = Tracker(exclude=OTHERS)
+    item.stash[_ATTEMPT] = _Attempt(Leaks(tracker.__enter__()), rules)
     return item.stash[_ATTEMPT]
 
 
@@ -410,9 +439,13 @@ def _fail(item: pytest.Item, leaks: Collection[Leak], calls: int) -> None:
 
 @pytest.fixture
 def leaks(request: pytest.FixtureRequest) -> Leaks:
-    """What this test has opened and not closed: `open()`, `check(function)`, `with leaks:`."""
-    found: Leaks = request.node.stash[_ATTEMPT].leaks
-    return found
+    """What this test has opened and not closed: `open()`, `check(function)`, `with leaks:`.
+
+    Where a test asks for it only as it runs (`getfixturevalue`), what it opens from there on.
+    """
+    item = request.node
+    attempt: _Attempt = item.stash.get(_ATTEMPT, None) or _start(item, None)
+    return attempt.leaks
 
 
 @pytest.fixture

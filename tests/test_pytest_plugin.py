@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.pytest_plugin import _wrong
+from harness.findings import Leak
+from harness.pytest_plugin import _wrong, sentences
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[1]
@@ -420,3 +421,60 @@ def test_rounds_of_a_method_of_a_test_case_are_refused(suite):
     """)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*TestIt::test_it: no_leaks: calls= is for test functions only*"])
+
+
+def test_a_block_in_a_block_leaves_the_outer_ones_baseline(suite):
+    """What the outer one has opened before the inner one is its leak all the same."""
+    result = suite("""
+    def test_nested(leaks):
+        with leaks:
+            leak()
+            with leaks:
+                pass
+    """)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["the block leaks 1 file"])
+
+
+def test_the_thread_of_a_timeout_is_not_the_tests(suite):
+    """pytest-timeout may start one for each test, and ends it later."""
+    pytest.importorskip("pytest_timeout")
+    options = "-p", "pytest_timeout", "--timeout", "60", "--timeout-method", "thread"
+    code = """
+    def test_clean(): pass
+
+    @pytest.mark.timeout(60, func_only=True)
+    def test_clean_too(): pass
+    """
+    suite(code, "--check-leaks", *options).assert_outcomes(passed=2)
+
+
+def test_memory_is_told_in_bytes():
+    """Not by a number of memories."""
+    leak = Leak("memory", 80000776, 2e6, (), ())
+    assert sentences("test_it", [leak], 40).startswith("test_it leaks 80,000,776 bytes of memory\n")
+
+
+def test_a_test_may_ask_for_the_fixture_as_it_runs(suite):
+    """It is watched from there on."""
+    result = suite("""
+    def test_it(request):
+        leaks = request.getfixturevalue("leaks")
+        leak()
+        assert [each.kind for each in leaks.open()] == ["file"]
+    """)
+    result.assert_outcomes(passed=1)
+
+
+def test_a_coroutine_function_checked_in_a_running_loop_is_told(suite):
+    """The rounds need a loop of their own."""
+    result = suite("""
+    async def call(): pass
+
+    def test_it(leaks):
+        async def main():
+            leaks.check(call)
+        asyncio.run(main())
+    """)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *leaks.check() awaits a coroutine function in *(calls=…)"])
