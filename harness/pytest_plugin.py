@@ -147,27 +147,38 @@ class Leaks:
                 pytest.fail(sentences("the block", left, 1), pytrace=False)
 
     def _settled(self, before: "Counter[Key]", rules: Rules) -> list[Leak]:
+        """Look first, and collect garbage only where something new is open: that takes long."""
+        if not rules.broken_by(_new(self._list() - before)):
+            return []
         for pause_s in (*BACK_OFF_S, 0):
-            broken = rules.broken_by(self._beyond(before, holders=False))
+            broken = rules.broken_by(_new(self._count() - before))
             if not broken:
                 return []
             time.sleep(pause_s)
         return rules.broken_by(self._beyond(before))
+
+    def _list(self) -> "Counter[Key]":
+        from harness.rounds import _keys, _open
+
+        return Counter(_keys(_open(self.tracker)))
 
     def _count(self) -> "Counter[Key]":
         from harness.rounds import count_open
 
         return count_open(self.tracker)
 
-    def _beyond(self, before: "Counter[Key]", *, holders: bool = True) -> tuple[Leak, ...]:
+    def _beyond(self, before: "Counter[Key]") -> tuple[Leak, ...]:
         from harness.rounds import leaks_of
         from harness.verdict_growth import Growth, Trend
 
         grown = self._count() - before
         growths = {key: Growth(Trend.GROWING, count, count) for key, count in grown.items()}
-        if holders:
-            return leaks_of(growths, self.tracker) if growths else ()
-        return tuple(Leak(key[0], count, count, key[1], ()) for key, count in grown.items())
+        return leaks_of(growths, self.tracker) if growths else ()
+
+
+def _new(grown: "Counter[Key]") -> list[Leak]:
+    """Return what is new without who holds it."""
+    return [Leak(key[0], count, count, key[1], ()) for key, count in grown.items()]
 
 
 def _loop_runs() -> bool:
@@ -206,11 +217,7 @@ class _Attempt:
     leaks: Leaks
     rules: Rules | None
     passed: bool = False
-
-    @property
-    def to_judge(self) -> Rules | None:
-        """What to judge by what is open; rounds judge by growth."""
-        return self.rules if self.rules is not None and self.rules.calls is None else None
+    judged: bool = False
 
 
 _ATTEMPT = pytest.StashKey[_Attempt]()
@@ -372,8 +379,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         return result
     rules, leaks = attempt.rules, attempt.leaks
     if rules.calls is not None:
+        attempt.judged = True
         _judge_rounds(pyfuncitem, rules, leaks)
     elif set(pyfuncitem.fixturenames) <= WITHOUT_CLOSING:
+        attempt.judged = True
         _judge(pyfuncitem, rules, leaks)
     else:
         _judge(pyfuncitem, Rules(allow=rules.allow, kinds=_tasks(rules)), leaks)
@@ -412,9 +421,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         result = yield
         attempt = item.stash.get(_ATTEMPT, None)
-        if attempt is not None and attempt.passed and attempt.to_judge:
+        if attempt is not None and attempt.rules and attempt.passed and not attempt.judged:
             _drop_arguments(item)
-            _judge(item, attempt.to_judge, attempt.leaks)
+            _judge(item, attempt.rules, attempt.leaks)
         return result
     finally:
         _end(item)

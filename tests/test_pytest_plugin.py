@@ -478,3 +478,27 @@ def test_a_coroutine_function_checked_in_a_running_loop_is_told(suite):
     """)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["E *leaks.check() awaits a coroutine function in *(calls=…)"])
+
+
+def test_garbage_is_collected_only_where_something_is_left_open(suite):
+    """A collection for each test would take most of a suite's time."""
+    result = suite(
+        """
+    import gc
+
+    COLLECTED = []
+    gc.callbacks.append(
+        lambda phase, info: COLLECTED.append(phase) if info["generation"] == 2 else None
+    )
+
+    @pytest.mark.parametrize("number", range(20))
+    def test_empty(number): pass
+
+    def test_fixture(capsys): pass
+
+    def test_at_last():
+        assert len(COLLECTED) < 6
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(passed=22)

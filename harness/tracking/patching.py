@@ -155,7 +155,9 @@ def _if_there(owner: type, name: str, ours: Call, restore: Callable[[], None]) -
 def _replace(wanted: dict[int, tuple[object, object]]) -> None:
     for module in list(sys.modules.values()):
         namespace = attribute(module, "__dict__")
-        if type(namespace) is not dict:
+        if type(namespace) is not dict or wanted.keys().isdisjoint(
+            map(id, list(namespace.values()))  # in one call: there are thousands of names
+        ):
             continue
         for name, value in list(namespace.items()):
             if id(value) in wanted:
