@@ -8,11 +8,12 @@ in rounds and leaks when something grows in every round.
 
 import gc
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
+from time import sleep  # by name: a test may put its own stand-in into `time`
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +32,8 @@ WITHOUT_CLOSING = frozenset(
     {"request", "leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
 )
 """Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
+JUDGES = "harness.tracker", "harness.rounds", "harness.check", "harness.holders"
+
 OTHERS = ("pytest_timeout *",)
 """Threads of other plugins, by their names: pytest-timeout's timer."""
 
@@ -154,7 +157,7 @@ class Leaks:
             broken = rules.broken_by(_new(self._count() - before))
             if not broken:
                 return []
-            time.sleep(pause_s)
+            sleep(pause_s)
         return rules.broken_by(self._beyond(before))
 
     def _list(self) -> "Counter[Key]":
@@ -257,13 +260,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 raise pytest.UsageError(misuse)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Import what judges while no test has put a stand-in for what it looks with."""
+    if any(map(_is_watched, session.items)):
+        for name in JUDGES:
+            import_module(name)
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
     """Track what a test opens from before its setup on: each attempt anew, where it is rerun."""
-    rules = _rules(item)
-    if rules is not None or "leaks" in getattr(item, "fixturenames", ()):
-        _start(item, rules)
+    if _is_watched(item):
+        _start(item, _rules(item))
     return (yield)
+
+
+def _is_watched(item: pytest.Item) -> bool:
+    return _rules(item) is not None or "leaks" in getattr(item, "fixturenames", ())
 
 
 @pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)

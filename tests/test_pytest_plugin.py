@@ -502,3 +502,31 @@ def test_garbage_is_collected_only_where_something_is_left_open(suite):
         "--check-leaks",
     )
     result.assert_outcomes(passed=22)
+
+
+def test_a_tests_stand_ins_are_not_asked_what_is_open(suite):
+    """They stand in for what the test's subject sees, and are there still as a task is judged."""
+    result = suite(
+        """
+    import time
+
+    def refuse(*_): raise NotImplementedError
+
+    @pytest.fixture(scope="module", autouse=True)
+    def patch():
+        with pytest.MonkeyPatch.context() as patched:
+            for name in ("listdir", "fstat", "readlink"):
+                patched.setattr(os, name, refuse)
+            patched.setattr(time, "sleep", refuse)
+            yield
+
+    def test_leaky():
+        leak()
+
+    def test_clean(): pass
+    """,
+        "--check-leaks",
+        "-s",  # capturing looks at descriptors too
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 1 file"])
