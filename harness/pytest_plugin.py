@@ -7,11 +7,13 @@ in rounds and leaks when something grows in every round.
 """
 
 import gc
-import time
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
+from time import sleep  # by name: a test may put its own stand-in into `time`
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -30,6 +32,10 @@ WITHOUT_CLOSING = frozenset(
     {"request", "leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
 )
 """Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
+JUDGES = "harness.tracker", "harness.rounds", "harness.check", "harness.holders"
+
+OTHERS = ("pytest_timeout *",)
+"""Threads of other plugins, by their names: pytest-timeout's timer."""
 
 # fmt: off
 KINDS = {
@@ -40,6 +46,11 @@ KINDS = {
 # fmt: on
 """The kinds that `allow` and `kinds` can name."""
 
+ARGUMENTS = "calls", "allow", "kinds"
+AWAITS = (
+    "leaks.check() awaits a coroutine function in an event loop of its own, and one runs here: "
+    "call it in a test that is not async, or mark an async test with no_leaks(calls=…)"
+)
 MARKER = """no_leaks(calls=None, allow=None, kinds=None): fail the test if what it opened is still
 open after it. calls: call it in rounds of so many calls and fail if anything grows in every round.
 allow: how many of a kind may stay open, such as {"thread": 1}. kinds: look at these kinds only."""
@@ -98,7 +109,7 @@ class Leaks:
 
     def __init__(self, tracker: "Tracker") -> None:
         self.tracker = tracker
-        self._before: Counter[Key] = Counter()
+        self._before: list[Counter[Key]] = []  # of each block that is entered, the inner one last
 
     def open(self) -> tuple[Leak, ...]:
         """Return what this test opened that is open now, after a garbage collection."""
@@ -107,9 +118,15 @@ class Leaks:
     def check(
         self, call: Callable[[], object], calls: int | None = None, rounds: int = 4
     ) -> Result:
-        """Call `call` in rounds of `calls` and judge what grows, as `harness check` does."""
-        from harness.rounds import Sight, check
+        """Call `call` in rounds of `calls` and judge what grows, as `harness check` does.
 
+        Raises:
+            RuntimeError: a coroutine function was given where an event loop runs.
+        """
+        from harness.rounds import Sight, check, is_async
+
+        if is_async(call) and _loop_runs():
+            raise RuntimeError(AWAITS)
         return check(call, Plan(calls, rounds), Sight(self.tracker))
 
     def settled(self, rules: Rules) -> list[Leak]:
@@ -117,7 +134,7 @@ class Leaks:
         return self._settled(Counter(), rules)
 
     def __enter__(self) -> Self:
-        self._before = self._count()
+        self._before.append(self._count())
         return self
 
     def __exit__(
@@ -126,104 +143,227 @@ class Leaks:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        before = self._before.pop()
         if kind is None:
-            left = self._settled(self._before, Rules())
+            left = self._settled(before, Rules())
             if left:
                 pytest.fail(sentences("the block", left, 1), pytrace=False)
 
     def _settled(self, before: "Counter[Key]", rules: Rules) -> list[Leak]:
+        """Look first, and collect garbage only where something new is open: that takes long."""
+        if not rules.broken_by(_new(self._list() - before)):
+            return []
         for pause_s in (*BACK_OFF_S, 0):
-            broken = rules.broken_by(self._beyond(before, holders=False))
+            broken = rules.broken_by(_new(self._count() - before))
             if not broken:
                 return []
-            time.sleep(pause_s)
+            sleep(pause_s)
         return rules.broken_by(self._beyond(before))
+
+    def _list(self) -> "Counter[Key]":
+        from harness.rounds import _keys, _open
+
+        return Counter(_keys(_open(self.tracker)))
 
     def _count(self) -> "Counter[Key]":
         from harness.rounds import count_open
 
         return count_open(self.tracker)
 
-    def _beyond(self, before: "Counter[Key]", *, holders: bool = True) -> tuple[Leak, ...]:
+    def _beyond(self, before: "Counter[Key]") -> tuple[Leak, ...]:
         from harness.rounds import leaks_of
         from harness.verdict_growth import Growth, Trend
 
         grown = self._count() - before
         growths = {key: Growth(Trend.GROWING, count, count) for key, count in grown.items()}
-        if holders:
-            return leaks_of(growths, self.tracker) if growths else ()
-        return tuple(Leak(key[0], count, count, key[1], ()) for key, count in grown.items())
+        return leaks_of(growths, self.tracker) if growths else ()
+
+
+def _new(grown: "Counter[Key]") -> list[Leak]:
+    """Return what is new without who holds it."""
+    return [Leak(key[0], count, count, key[1], ()) for key, count in grown.items()]
+
+
+def _loop_runs() -> bool:
+    import asyncio
+
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop() is not None
+    return False
 
 
 def sentences(what: str, leaks: Collection[Leak], calls: int) -> str:
     """Return the failure's text: what leaks, the evidence, the next thing to do."""
-    from harness.check import describe, noun
+    from harness.check import describe
 
-    total = sum(leak.count for leak in leaks)
-    kinds = {leak.kind for leak in leaks}
-    resource = noun(kinds.pop(), total) if len(kinds) == 1 else "resources"
-    lines = [f"{what} leaks {total} {resource}"]
+    lines = [f"{what} leaks {_total(leaks)}"]
     for leak in leaks:
         lines += describe(leak, calls)
     lines.append("close them in the test or its fixtures, or allow them: no_leaks(allow={…})")
     return "\n".join(lines)
 
 
-_LEAKS = pytest.StashKey[Leaks]()
-_RULES = pytest.StashKey[Rules]()
-_FAILED = pytest.StashKey[bool]()
+def _total(leaks: Collection[Leak]) -> str:
+    from harness.check import noun
+
+    total = sum(leak.count for leak in leaks)
+    kinds = {leak.kind for leak in leaks}
+    if kinds == {"memory"}:
+        return f"{total:,} bytes of memory"
+    return f"{total} {noun(kinds.pop(), total) if len(kinds) == 1 else 'resources'}"
+
+
+@dataclass
+class _Attempt:
+    """One run of a test, of which a plugin may make several: what it opened, what counts."""
+
+    leaks: Leaks
+    rules: Rules | None
+    passed: bool = False
+    judged: bool = False
+
+
+_ATTEMPT = pytest.StashKey[_Attempt]()
+
+
+def _start(item: pytest.Item, rules: Rules | None) -> _Attempt:
+    from harness.tracker import Tracker
+
+    tracker = Tracker(exclude=OTHERS)
+    item.stash[_ATTEMPT] = _Attempt(Leaks(tracker.__enter__()), rules)
+    return item.stash[_ATTEMPT]
+
+
+def _end(item: pytest.Item) -> None:
+    if _ATTEMPT in item.stash:
+        item.stash[_ATTEMPT].leaks.tracker.__exit__(None, None, None)
+        del item.stash[_ATTEMPT]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Track what a test opens, from before its setup until after its teardown."""
-    rules = _rules(item)
-    wanted = rules is not None or "leaks" in getattr(item, "fixturenames", ())
-    with ExitStack() as stack:
-        if wanted:
-            from harness.tracker import Tracker
-
-            item.stash[_LEAKS] = Leaks(stack.enter_context(Tracker()))
-        if rules is not None:
-            item.stash[_RULES] = rules
+    """Take the tracker away also where an interruption leaves no time for a teardown."""
+    try:
         return (yield)
+    finally:
+        _end(item)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Refuse a marker that is not understood before any test has run."""
-    for item in items:
-        _rules(item)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Refuse a marker that is not understood before any test has run.
+
+    A worker of pytest-xdist may refuse nothing: there, the test itself fails.
+    """
+    if not hasattr(config, "workerinput"):
+        for item in items:
+            if misuse := _misuse(item):
+                raise pytest.UsageError(misuse)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Import what judges while no test has put a stand-in for what it looks with."""
+    if any(map(_is_watched, session.items)):
+        for name in JUDGES:
+            import_module(name)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Track what a test opens from before its setup on: each attempt anew, where it is rerun."""
+    if _is_watched(item):
+        _start(item, _rules(item))
+    return (yield)
+
+
+def _is_watched(item: pytest.Item) -> bool:
+    return _rules(item) is not None or "leaks" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(specname="pytest_runtest_setup", tryfirst=True)
+def pytest_setup_refused(item: pytest.Item) -> None:
+    """Fail a test whose marker is not understood: its worker could not refuse it before."""
+    if misuse := _misuse(item):
+        pytest.fail(misuse, pytrace=False)
+
+
+def _misuse(item: pytest.Item) -> str:
+    """Return in one line what is wrong with a test's marker, "" where nothing is."""
+    marker = item.get_closest_marker("no_leaks")
+    wrong = "" if marker is None else _wrong_in(marker) or _not_in_rounds(item, marker)
+    return f"{item.nodeid}: no_leaks: {wrong}; {' '.join(MARKER.split())}" if wrong else ""
 
 
 def _rules(item: pytest.Item) -> Rules | None:
     marker = item.get_closest_marker("no_leaks")
     if marker is None:
         return Rules() if item.config.getoption("check_leaks") else None
-    wrong = _wrong(*marker.args, **marker.kwargs)
-    if wrong:
-        raise pytest.UsageError(f"{item.nodeid}: no_leaks: {wrong}; {' '.join(MARKER.split())}")
-    return Rules(*marker.args, **{**marker.kwargs, "allow": marker.kwargs.get("allow") or {}})
+    if _misuse(item):
+        return None
+    given = {**dict(zip(ARGUMENTS, marker.args, strict=False)), **marker.kwargs}
+    return Rules(given.get("calls"), given.get("allow") or {}, given.get("kinds"))
+
+
+def _not_in_rounds(item: pytest.Item, marker: pytest.Mark) -> str:
+    """Refuse rounds of what cannot be called: a method that unittest runs, a doctest."""
+    is_function = isinstance(item, pytest.Function) and not _is_unittest(item)
+    wanted = marker.args or marker.kwargs.get("calls") is not None
+    return "" if is_function or not wanted else "calls= is for test functions only"
+
+
+def _is_unittest(item: pytest.Function) -> bool:
+    unittest = sys.modules.get("unittest")
+    return unittest is not None and item.cls and issubclass(item.cls, unittest.TestCase)
+
+
+def _wrong_in(marker: pytest.Mark) -> str:
+    twice = sorted(marker.kwargs.keys() & {*ARGUMENTS[: len(marker.args)]})
+    if twice:
+        return f"{', '.join(twice)} given twice"
+    return _wrong(*marker.args, **marker.kwargs)
 
 
 def _wrong(
     calls: object = None,
-    allow: Mapping[str, int] | None = None,
-    kinds: Collection[str] | None = None,
+    allow: object = None,
+    kinds: object = None,
     *more: object,
     **unknown: object,
 ) -> str:
     """Say what is wrong with a marker's arguments, "" where nothing is."""
     if more or unknown:
-        return f"there is no {', '.join(map(str, [*more, *unknown]))}"
-    if calls is not None and not (isinstance(calls, int) and calls > 0):
+        return f"there is no {', '.join([*map(repr, more), *unknown])}"
+    if calls is not None and not _is_whole(calls, 1):
         return f"calls={calls!r}: give a whole number of 1 or more"
-    if not isinstance(allow or {}, Mapping):
+    return _wrong_allow(allow) or _wrong_kinds(kinds, calls)
+
+
+def _wrong_allow(allow: object) -> str:
+    if allow is None:
+        return ""
+    if not isinstance(allow, Mapping) or not all(_is_whole(each, 0) for each in allow.values()):
         return f"allow={allow!r}: give a number for each kind"
-    if isinstance(kinds, str) or not isinstance(kinds or (), Collection):
+    return _strange(allow)
+
+
+def _wrong_kinds(kinds: object, calls: object) -> str:
+    if kinds is None:
+        return ""
+    if isinstance(kinds, str) or not isinstance(kinds, Collection) or not kinds:
         return f"kinds={kinds!r}: give a list"
-    strange = sorted({*(allow or ()), *(kinds or ())} - KINDS)
+    if "memory" in kinds and calls is None:
+        return f"kinds={kinds!r}: memory is judged in rounds only: give calls= too"
+    return _strange(kinds)
+
+
+def _is_whole(value: object, least: int) -> bool:
+    """Tell a whole number; `True` is none that anybody means."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _strange(kinds: Collection[object]) -> str:
+    strange = sorted(repr(each) for each in kinds if str(each) not in KINDS)
     known = ", ".join(sorted(KINDS))
-    return f"no kind is called {', '.join(map(repr, strange))}, only {known}" if strange else ""
+    return f"no kind is called {', '.join(strange)}, only {known}" if strange else ""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -231,34 +371,47 @@ def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
     """Leave out what a fixture of a wider scope than one test opens: it outlives the test."""
-    leaks = request.node.stash.get(_LEAKS, None) or _current(request)
+    attempt = request.node.stash.get(_ATTEMPT, None) or _current(request)
     with ExitStack() as stack:
-        if leaks is not None and fixturedef.scope != "function":
-            stack.enter_context(leaks.tracker.unwatched())
+        if attempt is not None and fixturedef.scope != "function":
+            stack.enter_context(attempt.leaks.tracker.unwatched())
         return (yield)
 
 
-def _current(request: pytest.FixtureRequest) -> Leaks | None:
+def _current(request: pytest.FixtureRequest) -> _Attempt | None:
     item = getattr(request, "_pyfuncitem", None)
-    return item.stash.get(_LEAKS, None) if item is not None else None
+    return item.stash.get(_ATTEMPT, None) if item is not None else None
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """Call a test with `calls=` in rounds; judge others at once where no teardown may close."""
-    rules, leaks = pyfuncitem.stash.get(_RULES, None), pyfuncitem.stash.get(_LEAKS, None)
-    pyfuncitem.stash[_FAILED] = True
     result = yield
-    pyfuncitem.stash[_FAILED] = False
-    if rules is None or leaks is None:
+    attempt = pyfuncitem.stash.get(_ATTEMPT, None)
+    if attempt is None or attempt.rules is None:
         return result
+    rules, leaks = attempt.rules, attempt.leaks
     if rules.calls is not None:
+        attempt.judged = True
         _judge_rounds(pyfuncitem, rules, leaks)
     elif set(pyfuncitem.fixturenames) <= WITHOUT_CLOSING:
+        attempt.judged = True
         _judge(pyfuncitem, rules, leaks)
     else:
         _judge(pyfuncitem, Rules(allow=rules.allow, kinds=_tasks(rules)), leaks)
     return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note how a test of any sort ended: one that failed is not blamed for leaking too."""
+    report = yield
+    attempt = item.stash.get(_ATTEMPT, None)
+    if attempt is not None and call.when == "call":
+        attempt.passed = report.passed
+    return report
 
 
 def _tasks(rules: Rules) -> Collection[str]:
@@ -278,34 +431,43 @@ def _judge_rounds(item: pytest.Function, rules: Rules, leaks: Leaks) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     """Judge a test once its fixtures had the chance to close what it opened."""
-    result = yield
-    rules, leaks = item.stash.get(_RULES, None), item.stash.get(_LEAKS, None)
-    if rules is None or leaks is None or rules.calls is not None or item.stash.get(_FAILED, True):
+    try:
+        result = yield
+        attempt = item.stash.get(_ATTEMPT, None)
+        if attempt is not None and attempt.rules and attempt.passed and not attempt.judged:
+            _drop_arguments(item)
+            _judge(item, attempt.rules, attempt.leaks)
         return result
+    finally:
+        _end(item)
+
+
+def _drop_arguments(item: pytest.Item) -> None:
+    """Drop what a test's arguments alone hold, as pytest does right after this anyway."""
     arguments = getattr(item, "funcargs", None)
     if arguments:
-        arguments.clear()  # what they alone held is dropped right after this anyway
-    _judge(item, rules, leaks)
-    return result
+        arguments.clear()
 
 
 def _judge(item: pytest.Item, rules: Rules, leaks: Leaks) -> None:
     left = leaks.settled(rules)
     if left:
-        item.stash[_FAILED] = True
         _fail(item, left, 1)
 
 
 def _fail(item: pytest.Item, leaks: Collection[Leak], calls: int) -> None:
-    item.stash[_FAILED] = True
     pytest.fail(sentences(item.nodeid, leaks, calls), pytrace=False)
 
 
 @pytest.fixture
 def leaks(request: pytest.FixtureRequest) -> Leaks:
-    """What this test has opened and not closed: `open()`, `check(function)`, `with leaks:`."""
-    found: Leaks = request.node.stash[_LEAKS]
-    return found
+    """What this test has opened and not closed: `open()`, `check(function)`, `with leaks:`.
+
+    Where a test asks for it only as it runs (`getfixturevalue`), what it opens from there on.
+    """
+    item = request.node
+    attempt: _Attempt = item.stash.get(_ATTEMPT, None) or _start(item, None)
+    return attempt.leaks
 
 
 @pytest.fixture

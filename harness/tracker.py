@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from fnmatch import fnmatch
 from functools import partial
+from time import sleep  # by name: a test may put its own stand-in into `time`
 from types import TracebackType
 from typing import Self
 
@@ -100,7 +101,7 @@ class Tracker:
         for pause_s in NOTING_S:
             if not (news := self._news(entries)):
                 break
-            time.sleep(pause_s)
+            sleep(pause_s)
             entries = self._survey()
             later = self._news(entries) - news
             entries = [each for each in entries if each.origin or _facts(each) not in later]

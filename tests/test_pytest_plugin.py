@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.pytest_plugin import _wrong
+from harness.findings import Leak
+from harness.pytest_plugin import _wrong, sentences
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[1]
@@ -294,9 +295,238 @@ def test_a_marker_that_is_not_understood_is_told_before_any_test_runs(suite):
         ({"calls": 0}, "calls=0: give a whole number of 1 or more"),
         ({"kinds": "file"}, "kinds='file': give a list"),
         ({"allow": "thread"}, "allow='thread': give a number for each kind"),
+        ({"calls": True}, "calls=True: give a whole number of 1 or more"),
+        ({"allow": 0}, "allow=0: give a number for each kind"),
+        ({"allow": {"file": "x"}}, "allow={'file': 'x'}: give a number for each kind"),
+        ({"allow": {"file": None}}, "allow={'file': None}: give a number for each kind"),
+        ({"allow": {"file": -1}}, "allow={'file': -1}: give a number for each kind"),
+        ({"kinds": 0}, "kinds=0: give a list"),
+        ({"kinds": []}, "kinds=[]: give a list"),
+        (
+            {"kinds": ["memory"]},
+            "kinds=['memory']: memory is judged in rounds only: give calls= too",
+        ),
         ({"calls": 5, "allow": {"thread": 1}, "kinds": ["thread", "memory"]}, ""),
     ],
 )
 def test_what_is_wrong_with_a_marker_is_said(arguments, said):
     """With the argument and its value."""
     assert _wrong(**arguments) == said
+
+
+@pytest.mark.parametrize("kinds", [[["a"]], [1, "x"]])
+def test_a_kind_that_is_no_string_is_told_like_any_other(kinds):
+    """It can be neither hashed nor sorted."""
+    assert repr(kinds[0]) in _wrong(kinds=kinds).partition(", only ")[0]
+
+
+def test_the_marker_takes_its_arguments_in_their_order(suite):
+    """The documentation gives calls, allow, kinds: what they say holds without names too."""
+    result = suite("""
+    @pytest.mark.no_leaks(10, {"thread": 1}, ["file"])
+    def test_it():
+        leak()
+    """)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_it leaks 40 files"])
+
+
+def test_an_argument_that_is_given_twice_is_told(suite):
+    """By its place and by its name."""
+    result = suite("""
+    @pytest.mark.no_leaks(5, calls=5)
+    def test_it(): pass
+    """)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*test_it.py::test_it: no_leaks: calls given twice; *"])
+
+
+def test_a_worker_of_xdist_fails_the_test_whose_marker_is_not_understood(suite):
+    """A worker that refuses what it has collected would end the session in an internal error."""
+    pytest.importorskip("xdist")
+    code = """
+    @pytest.mark.no_leaks(cals=10)
+    def test_wrong(): pass
+
+    @pytest.mark.no_leaks
+    def test_right(): pass
+    """
+    result = suite(code, "-p", "xdist.plugin", "-n", "2")
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*test_it.py::test_wrong: no_leaks: there is no cals; *"])
+
+
+def test_each_attempt_of_a_test_that_is_rerun_is_judged_for_itself(suite):
+    """The second is clean: it is not blamed for what the first one left."""
+    pytest.importorskip("pytest_rerunfailures")
+    code = """
+    def test_flaky():
+        if not KEPT:
+            leak()
+    """
+    result = suite(code, "--check-leaks", "-p", "pytest_rerunfailures", "--reruns", "1")
+    result.assert_outcomes(passed=1)
+    assert "1 rerun" in result.stdout.str()
+
+
+UNITTEST = """
+    import unittest
+
+    class TestIt(unittest.TestCase):
+        def tearDown(self):
+            if hasattr(self, "handle"):
+                self.handle.close()
+
+        def test_leaky(self):
+            leak()
+
+        def test_tidy(self):
+            self.handle = open(os.devnull)
+
+        def test_fails(self):
+            leak()
+            self.fail()
+
+    class TestAsync(unittest.IsolatedAsyncioTestCase):
+        async def test_leaky(self):
+            leak()
+
+    def documented():
+        ">>> leak()"
+"""
+
+
+def test_what_is_no_test_function_is_judged_as_well(suite):
+    """Methods of a TestCase and doctests: by what is open after their teardown."""
+    result = suite(UNITTEST, "--check-leaks", "--doctest-modules")
+    result.assert_outcomes(passed=4, failed=1, errors=3)
+    result.stdout.fnmatch_lines(
+        [
+            "ERROR test_it.py::test_it.documented - *",
+            "ERROR test_it.py::TestIt::test_leaky - *",
+            "ERROR test_it.py::TestAsync::test_leaky - *",
+        ],
+        consecutive=False,
+    )
+
+
+def test_rounds_of_a_method_of_a_test_case_are_refused(suite):
+    """It cannot be called again, and would not be judged by its growth."""
+    result = suite("""
+    import unittest
+
+    class TestIt(unittest.TestCase):
+        @pytest.mark.no_leaks(calls=10)
+        def test_it(self): pass
+    """)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*TestIt::test_it: no_leaks: calls= is for test functions only*"])
+
+
+def test_a_block_in_a_block_leaves_the_outer_ones_baseline(suite):
+    """What the outer one has opened before the inner one is its leak all the same."""
+    result = suite("""
+    def test_nested(leaks):
+        with leaks:
+            leak()
+            with leaks:
+                pass
+    """)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["the block leaks 1 file"])
+
+
+def test_the_thread_of_a_timeout_is_not_the_tests(suite):
+    """pytest-timeout may start one for each test, and ends it later."""
+    pytest.importorskip("pytest_timeout")
+    options = "-p", "pytest_timeout", "--timeout", "60", "--timeout-method", "thread"
+    code = """
+    def test_clean(): pass
+
+    @pytest.mark.timeout(60, func_only=True)
+    def test_clean_too(): pass
+    """
+    suite(code, "--check-leaks", *options).assert_outcomes(passed=2)
+
+
+def test_memory_is_told_in_bytes():
+    """Not by a number of memories."""
+    leak = Leak("memory", 80000776, 2e6, (), ())
+    assert sentences("test_it", [leak], 40).startswith("test_it leaks 80,000,776 bytes of memory\n")
+
+
+def test_a_test_may_ask_for_the_fixture_as_it_runs(suite):
+    """It is watched from there on."""
+    result = suite("""
+    def test_it(request):
+        leaks = request.getfixturevalue("leaks")
+        leak()
+        assert [each.kind for each in leaks.open()] == ["file"]
+    """)
+    result.assert_outcomes(passed=1)
+
+
+def test_a_coroutine_function_checked_in_a_running_loop_is_told(suite):
+    """The rounds need a loop of their own."""
+    result = suite("""
+    async def call(): pass
+
+    def test_it(leaks):
+        async def main():
+            leaks.check(call)
+        asyncio.run(main())
+    """)
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["E *leaks.check() awaits a coroutine function in *(calls=…)"])
+
+
+def test_garbage_is_collected_only_where_something_is_left_open(suite):
+    """A collection for each test would take most of a suite's time."""
+    result = suite(
+        """
+    import gc
+
+    COLLECTED = []
+    gc.callbacks.append(
+        lambda phase, info: COLLECTED.append(phase) if info["generation"] == 2 else None
+    )
+
+    @pytest.mark.parametrize("number", range(20))
+    def test_empty(number): pass
+
+    def test_fixture(capsys): pass
+
+    def test_at_last():
+        assert len(COLLECTED) < 6
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(passed=22)
+
+
+def test_a_tests_stand_ins_are_not_asked_what_is_open(suite):
+    """They stand in for what the test's subject sees, and are there still as a task is judged."""
+    result = suite(
+        """
+    import time
+
+    def refuse(*_): raise NotImplementedError
+
+    @pytest.fixture(scope="module", autouse=True)
+    def patch():
+        with pytest.MonkeyPatch.context() as patched:
+            for name in ("listdir", "fstat", "readlink"):
+                patched.setattr(os, name, refuse)
+            patched.setattr(time, "sleep", refuse)
+            yield
+
+    def test_leaky():
+        leak()
+
+    def test_clean(): pass
+    """,
+        "--check-leaks",
+        "-s",  # capturing looks at descriptors too
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 1 file"])

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from harness.tracking.stacks import USER_DEPTH, capture, prepare
+from harness.tracking.stacks import USER_DEPTH, capture, is_library, prepare
 
 
 def nested(depth):
@@ -30,3 +30,9 @@ def test_a_stack_has_its_innermost_frames_and_at_most_so_many(depth):
     ((stack, walked),) = found
     assert stack[::2] == walked[:USER_DEPTH]
     assert all(offset >= 0 for offset in stack[1::2])
+
+
+@pytest.mark.parametrize("prefix", [sys.prefix, sys.base_prefix])
+def test_an_installed_script_is_no_users_code(prefix):
+    """`bin/pytest` is where every test is called from: it opened nothing."""
+    assert is_library(f"{prefix}/bin/pytest")

@@ -479,6 +479,18 @@ def test_leaves_everything_as_it_found_it():
     assert sys.meta_path == hooks
 
 
+def test_a_patch_that_the_program_made_meanwhile_stays(monkeypatch):
+    """It may be meant to outlive the tracker: a fixture's of a wider scope than a test."""
+    monkeypatch.setattr(threading.Thread, "start", threading.Thread.start)  # to be undone
+
+    def start(thread):
+        raise NotImplementedError
+
+    with Tracker():
+        threading.Thread.start = start
+    assert threading.Thread.start is start
+
+
 def test_trackers_nest():
     """A tracker within a tracker sees what is opened in its own time; the outer one sees all."""
     with Tracker() as outer:

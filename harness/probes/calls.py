@@ -2,8 +2,8 @@
 
 import gc
 import sys
-import time
 from collections.abc import Iterator
+from time import sleep  # by name: a test may put its own stand-in into `time`
 from types import FrameType
 
 
@@ -16,7 +16,7 @@ def calls_of_threads() -> dict[int, list[FrameType]]:
     collects = gc.isenabled()
     gc.disable()  # what a collection finalizes may let others run
     try:
-        time.sleep(0)
+        sleep(0)
         return {ident: [*_outwards(top)] for ident, top in sys._current_frames().items()}
     finally:
         if collects:

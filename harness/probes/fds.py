@@ -9,6 +9,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from os import fstat, listdir, readlink  # by name: a test may put its own stand-ins into `os`
+from os import stat as status
 from pathlib import Path
 
 KINDS = {
@@ -63,7 +65,7 @@ def _counted(pid: int | None, proc: str) -> int | None:
 
 def _listed(path: str, own: bool) -> int:
     """Count what is in folder `path`; our own holds the descriptor of the listing itself too."""
-    return len(os.listdir(path)) - own
+    return len(listdir(path)) - own
 
 
 def _count_without_proc(pid: int | None, dev_fd: str = "/dev/fd") -> int | None:
@@ -95,7 +97,7 @@ def _files(left: int | None) -> int | None:
         if not left:
             break
         try:
-            mode = os.fstat(number).st_mode
+            mode = fstat(number).st_mode
         except OSError:
             continue
         left -= 1
@@ -111,7 +113,7 @@ def numbers(proc: str = "/proc") -> list[int]:
     """
     try:
         with turn():
-            return sorted(int(name) for name in os.listdir(folder(proc)))
+            return sorted(int(name) for name in listdir(folder(proc)))
     except OSError:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return list(range(min(soft, MOST_SCANNED)))
@@ -123,7 +125,7 @@ def target(number: int, proc: str = "/proc") -> str:
     On macOS `fcntl` tells the path (fcntl(2), F_GETPATH).
     """
     try:
-        return os.readlink(f"{proc}/self/fd/{number}")
+        return readlink(f"{proc}/self/fd/{number}")
     except OSError:
         return _target_by_fcntl(number)
 
@@ -143,7 +145,7 @@ def kind(number: int) -> str:
     Raises:
         OSError: the descriptor is not open.
     """
-    return KINDS.get(stat.S_IFMT(os.fstat(number).st_mode), "")
+    return KINDS.get(stat.S_IFMT(fstat(number).st_mode), "")
 
 
 def targets(proc: str = "/proc") -> Iterator[tuple[int, str]]:
@@ -157,7 +159,11 @@ def targets(proc: str = "/proc") -> Iterator[tuple[int, str]]:
 
 def folder(proc: str = "/proc") -> str:
     """Return the folder that lists this process's own descriptors."""
-    return f"{proc}/self/fd" if Path(proc, "self", "fd").is_dir() else "/dev/fd"
+    own = f"{proc}/self/fd"
+    try:
+        return own if stat.S_ISDIR(status(own).st_mode) else "/dev/fd"
+    except OSError:
+        return "/dev/fd"
 
 
 def by_directory() -> Mapping[str, int]:

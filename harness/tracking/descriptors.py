@@ -1,8 +1,8 @@
 """What the operating system says this process has open: the side that no patch can miss."""
 
-import os
 import stat
 from dataclasses import dataclass
+from os import fstat  # by name: a test may put its own stand-in into `os`
 
 from harness.probes import fds
 
@@ -23,7 +23,7 @@ class Descriptor:
 def identify(number: int) -> Identity | None:
     """Return the identity of descriptor `number`, or `None` when it is not open."""
     try:
-        status = os.fstat(number)
+        status = fstat(number)
     except OSError:
         return None
     is_anonymous = stat.S_IFMT(status.st_mode) == 0  # epoll, inotify …: all on one inode

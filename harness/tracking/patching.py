@@ -121,9 +121,11 @@ class Patcher:
         """Replace `owner.name` by `make(original)`, with the original's name and signature."""
         inherited = name not in vars(owner)
         original = getattr(owner, name)
-        setattr(owner, name, functools.wraps(original)(make(original)))
+        ours = functools.wraps(original)(make(original))
+        setattr(owner, name, ours)
         undo = functools.partial(delattr, owner, name)
-        self._undo.append(undo if inherited else functools.partial(setattr, owner, name, original))
+        restore = undo if inherited else functools.partial(setattr, owner, name, original)
+        self._undo.append(functools.partial(_if_there, owner, name, ours, restore))
 
     def when_imported(self, name: str, apply: Callable[[ModuleType], None]) -> None:
         """Call `apply` with module `name` now, or as soon as the program has imported it."""
@@ -144,10 +146,18 @@ class Patcher:
         self._swaps.clear()
 
 
+def _if_there(owner: type, name: str, ours: Call, restore: Callable[[], None]) -> None:
+    """Restore a method that is still ours: the program's own patch over it is to stay."""
+    if vars(owner).get(name) is ours:
+        restore()
+
+
 def _replace(wanted: dict[int, tuple[object, object]]) -> None:
     for module in list(sys.modules.values()):
         namespace = attribute(module, "__dict__")
-        if type(namespace) is not dict:
+        if type(namespace) is not dict or wanted.keys().isdisjoint(
+            map(id, list(namespace.values()))  # in one call: there are thousands of names
+        ):
             continue
         for name, value in list(namespace.items()):
             if id(value) in wanted:

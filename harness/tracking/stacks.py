@@ -186,4 +186,6 @@ def _tool_prefix() -> str:
 @functools.cache
 def _library_prefixes() -> tuple[str, ...]:
     paths = [str(Path(os.__file__).parent), *site.getsitepackages(), site.getusersitepackages()]
-    return (*{path.rstrip("/") + "/" for path in paths}, _tool_prefix(), sys.prefix + "/lib/")
+    scripts = [f"{prefix}/bin" for prefix in (sys.prefix, sys.base_prefix)]  # pytest's, say
+    folders = {path.rstrip("/") + "/" for path in (*paths, *scripts)}
+    return (*folders, _tool_prefix(), sys.prefix + "/lib/")
