@@ -33,7 +33,7 @@ WITHOUT_CLOSING = frozenset(
 )
 """Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
 JUDGES = "harness.tracker", "harness.rounds", "harness.check", "harness.holders"
-
+"""The modules that look at what is open and say what it is."""
 OTHERS = ("pytest_timeout *",)
 """Threads of other plugins, by their names: pytest-timeout's timer."""
 
@@ -306,13 +306,13 @@ def _rules(item: pytest.Item) -> Rules | None:
 def _not_in_rounds(item: pytest.Item, marker: pytest.Mark) -> str:
     """Refuse rounds of what cannot be called: a method that unittest runs, a doctest."""
     is_function = isinstance(item, pytest.Function) and not _is_unittest(item)
-    wanted = marker.args or marker.kwargs.get("calls") is not None
-    return "" if is_function or not wanted else "calls= is for test functions only"
+    calls = next(iter(marker.args), marker.kwargs.get("calls"))
+    return "" if is_function or calls is None else "calls= is for test functions only"
 
 
 def _is_unittest(item: pytest.Function) -> bool:
     unittest = sys.modules.get("unittest")
-    return unittest is not None and item.cls and issubclass(item.cls, unittest.TestCase)
+    return bool(unittest and item.cls and issubclass(item.cls, unittest.TestCase))
 
 
 def _wrong_in(marker: pytest.Mark) -> str:

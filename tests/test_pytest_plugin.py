@@ -380,6 +380,7 @@ UNITTEST = """
         def test_leaky(self):
             leak()
 
+        @pytest.mark.no_leaks(None, {"thread": 1})
         def test_tidy(self):
             self.handle = open(os.devnull)
 
