@@ -66,7 +66,7 @@ def limits(medians: Medians, name: str) -> list[Limit]:
     """Return what a verdict is held to."""
     return [
         Limit(medians[name], "s", LIMIT_S),
-        Limit(ratio(medians, name, EMPTY_TEST), "× an empty test", 2.2, 2.8),
+        Limit(ratio(medians, name, EMPTY_TEST), "× an empty test", 3, 4),
     ]
 
 
