@@ -129,9 +129,25 @@ class Leaks:
             raise RuntimeError(AWAITS)
         return check(call, Plan(calls, rounds), Sight(self.tracker))
 
-    def settled(self, rules: Rules) -> list[Leak]:
-        """Return what breaks the rules once it had time to close."""
-        return self._settled(Counter(), rules)
+    def settled(self, rules: Rules, before: "Counter[Key]") -> list[Leak]:
+        """Return what breaks the rules once it had time to close, and was not open `before`.
+
+        It is looked for first, and garbage collected only where there is some: that takes long.
+        """
+        if not rules.broken_by(_new(self.listed() - before)):
+            return []
+        for pause_s in (*BACK_OFF_S, 0):
+            broken = rules.broken_by(_new(self._count() - before))
+            if not broken:
+                return []
+            sleep(pause_s)
+        return rules.broken_by(self._beyond(before))
+
+    def listed(self) -> "Counter[Key]":
+        """Return what is open now by kind and opening line, garbage too."""
+        from harness.rounds import _keys, _open
+
+        return Counter(_keys(_open(self.tracker)))
 
     def __enter__(self) -> Self:
         self._before.append(self._count())
@@ -145,25 +161,9 @@ class Leaks:
     ) -> None:
         before = self._before.pop()
         if kind is None:
-            left = self._settled(before, Rules())
+            left = self.settled(Rules(), before)
             if left:
                 pytest.fail(sentences("the block", left, 1), pytrace=False)
-
-    def _settled(self, before: "Counter[Key]", rules: Rules) -> list[Leak]:
-        """Look first, and collect garbage only where something new is open: that takes long."""
-        if not rules.broken_by(_new(self._list() - before)):
-            return []
-        for pause_s in (*BACK_OFF_S, 0):
-            broken = rules.broken_by(_new(self._count() - before))
-            if not broken:
-                return []
-            sleep(pause_s)
-        return rules.broken_by(self._beyond(before))
-
-    def _list(self) -> "Counter[Key]":
-        from harness.rounds import _keys, _open
-
-        return Counter(_keys(_open(self.tracker)))
 
     def _count(self) -> "Counter[Key]":
         from harness.rounds import count_open
@@ -386,11 +386,12 @@ def _current(request: pytest.FixtureRequest) -> _Attempt | None:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """Call a test with `calls=` in rounds; judge others at once where no teardown may close."""
-    result = yield
     attempt = pyfuncitem.stash.get(_ATTEMPT, None)
     if attempt is None or attempt.rules is None:
-        return result
+        return (yield)
     rules, leaks = attempt.rules, attempt.leaks
+    of_fixtures = leaks.listed()
+    result = yield
     if rules.calls is not None:
         attempt.judged = True
         _judge_rounds(pyfuncitem, rules, leaks)
@@ -398,7 +399,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
         attempt.judged = True
         _judge(pyfuncitem, rules, leaks)
     else:
-        _judge(pyfuncitem, Rules(allow=rules.allow, kinds=_tasks(rules)), leaks)
+        tasks = Rules(allow=rules.allow, kinds=_tasks(rules))
+        _judge(pyfuncitem, tasks, leaks, of_fixtures)
     return result
 
 
@@ -449,8 +451,10 @@ def _drop_arguments(item: pytest.Item) -> None:
         arguments.clear()
 
 
-def _judge(item: pytest.Item, rules: Rules, leaks: Leaks) -> None:
-    left = leaks.settled(rules)
+def _judge(
+    item: pytest.Item, rules: Rules, leaks: Leaks, before: "Counter[Key] | None" = None
+) -> None:
+    left = leaks.settled(rules, before or Counter())
     if left:
         _fail(item, left, 1)
 

@@ -7,7 +7,7 @@ import pytest
 from documents import Block, alike, blocks, documents, free_ports, run, with_ports
 
 EVERY = [block for path in documents() for block in blocks(path)]
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 2
 """Most blocks wait for a lab's next report."""
 
 

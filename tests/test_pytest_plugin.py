@@ -190,6 +190,33 @@ def test_async_tests_are_judged_as_well(suite):
     assert blamed == {"test_file", "test_task", "test_rounds"}, outcomes
 
 
+def test_a_task_of_a_fixture_is_the_fixtures_to_end(suite):
+    """It runs while the test does; a task that the test makes is the test's."""
+    pytest.importorskip("pytest_asyncio")
+    code = """
+    import asyncio, pytest_asyncio
+
+    @pytest_asyncio.fixture
+    async def worker():
+        task = asyncio.create_task(asyncio.sleep(100))
+        yield task
+        task.cancel()
+        await asyncio.wait([task])
+
+    @pytest.mark.asyncio
+    async def test_of_fixture(worker):
+        await asyncio.sleep(0)
+
+    @pytest.mark.asyncio
+    async def test_own(worker):
+        KEPT.append(asyncio.create_task(asyncio.sleep(100)))
+    """
+    result = suite(code, "--check-leaks", "-p", "pytest_asyncio.plugin")
+    outcomes = result.parseoutcomes()
+    assert (outcomes.get("passed"), outcomes.get("failed")) == (1, 1)
+    result.stdout.fnmatch_lines(["*::test_own leaks 1 task*"])
+
+
 def test_it_works_under_xdist(suite):
     """Each worker judges its own tests."""
     pytest.importorskip("xdist")
