@@ -19,7 +19,7 @@ from itertools import pairwise
 from weakref import ReferenceType
 
 from harness.collector import no_collection
-from harness.instances import is_a, kind_name, own_dict
+from harness.instances import is_a, kind_name, referents
 from harness.probes.calls import calls_of_threads
 from harness.reference_names import (
     ARROW,
@@ -196,14 +196,7 @@ class _Search:
         return False
 
     def _referents(self, node: object) -> list[object]:
-        """Return what an object refers to; of a module only its namespace.
-
-        A C module's own state is left out: asking `_asyncio` for it never returns on Python 3.12.1
-        once futures were awaited, for its list of spare objects is then a ring.
-        """
-        if id(type(node)) not in self._plain and is_a(node, types.ModuleType):
-            return [own_dict(node)]
-        return gc.get_referents(node)
+        return gc.get_referents(node) if id(type(node)) in self._plain else referents(node)
 
     def _held_outside(self) -> list[object]:
         """Return what has more references than any object that the collector knows explains."""
@@ -211,7 +204,7 @@ class _Search:
         explained = Counter(map(id, (*self.wanted, *self._asked)))
         explained.update(map(id, self._awaited * 2))  # by who led to them, and by that list
         # a generator: after a loop of this function, its variable would be one more reference
-        explained.update(id(child) for node in unreached for child in gc.get_referents(node))
+        explained.update(id(child) for node in unreached for child in referents(node))
         beside = 3  # `unreached`, the loop's own name, getrefcount's argument
         return [node for node in unreached if sys.getrefcount(node) - beside > explained[id(node)]]
 
@@ -221,7 +214,7 @@ class _Search:
         cyclic = [node for node in self._unreached() if id(node) not in wanted]
         self._adopt(_root(_CYCLE), [node for node in cyclic if not _is_container(node)])
         self._adopt(_root(_CYCLE), cyclic)
-        referred = {id(child) for node in self.wanted for child in gc.get_referents(node)}
+        referred = {id(child) for node in self.wanted for child in referents(node)}
         self._adopt(_root(_CYCLE), [node for node in self.wanted if id(node) in referred])
         self._adopt(_root(_NOBODY), self.wanted)
 

@@ -6,6 +6,7 @@ something else answers that in Python: Django's lazy objects query the database 
 an attribute's reader: a module of `importlib.util.LazyLoader` is loaded by the first one.
 """
 
+import gc
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard, TypeVar, overload
@@ -66,3 +67,12 @@ def members(thing: object) -> Iterator[tuple[str, object]]:
     """Yield what the classes of `thing` define, the most derived first."""
     for kind in _bases(type(thing)):
         yield from list(_own_names(kind).items())
+
+
+def referents(thing: object) -> list[object]:
+    """Return what an object refers to; of a module only its namespace.
+
+    A C module's own state is left out: asking `_asyncio` for it on Python 3.12.1 revives what is in
+    its list of spare objects, which becomes a ring then, and no collection ever ends.
+    """
+    return [own_dict(thing)] if is_a(thing, types.ModuleType) else gc.get_referents(thing)

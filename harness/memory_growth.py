@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from harness.findings import Frame, Leak
+from harness.instances import referents
 from harness.tracking.stacks import is_library
 from harness.verdict_growth import Growth, Trend, judge_growth
 
@@ -123,7 +124,7 @@ def _objects(traceback: tracemalloc.Traceback) -> Iterator[object]:
         yield from known
         return
     for holder in gc.get_objects():
-        yield from (each for each in gc.get_referents(holder) if _is_made_at(line, each))
+        yield from (each for each in referents(holder) if _is_made_at(line, each))
 
 
 def _is_made_at(line: tracemalloc.Frame, each: object) -> bool:

@@ -14,6 +14,7 @@ from statistics import median
 
 from harness.collector import no_collection
 from harness.holders import find_holders
+from harness.instances import referents
 from harness.pprof.aside import aside
 from harness.pprof.goroutines import Numbers, Snapshot, profile
 from harness.pprof.proto import encode
@@ -143,7 +144,7 @@ def every_reference() -> None:
     caches, from 13 to 52 times in runs of one program.
     """
     with no_collection():
-        assert {id(held): None for node in gc.get_objects() for held in gc.get_referents(node)}
+        assert {id(held): None for node in gc.get_objects() for held in referents(node)}
 
 
 def of_holders(effort: Effort) -> Table:
