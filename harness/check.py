@@ -139,6 +139,8 @@ def as_text(target: str, result: Result) -> str:
         lines = [f"⚠️  WARNING: {target} leaks!"]
         for leak in result.leaks:
             lines += describe(leak, result.calls)
+        if result.reason:
+            lines.append(f"then a call failed: {result.reason}")
         lines.append(f"mend it, then: python -m harness check {target}")
         return "\n".join(lines) + "\n"
     lines = [f"✓ No leak! {target}: nothing grew over {result.rounds} rounds, {result.calls} calls"]

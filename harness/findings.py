@@ -37,7 +37,11 @@ class Leak:
 
 @dataclass(frozen=True)
 class Result:
-    """What the rounds showed: `late` counts, by kind, what only the garbage collector closed."""
+    """What the rounds showed.
+
+    `late` counts, by kind, what closed only after the calls; `reason` says why the verdict is
+    unknown, or how a call failed.
+    """
 
     verdict: Verdict
     calls: int = 0

@@ -427,7 +427,7 @@ def _judge_rounds(item: pytest.Function, rules: Rules, leaks: Leaks) -> None:
     result = leaks.check(lambda: item.obj(**arguments), rules.calls)
     broken = rules.broken_by(result.leaks)
     if broken:
-        _fail(item, broken, result.calls)
+        _fail(item, broken, result.calls, result.reason)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -459,8 +459,9 @@ def _judge(
         _fail(item, left, 1)
 
 
-def _fail(item: pytest.Item, leaks: Collection[Leak], calls: int) -> None:
-    pytest.fail(sentences(item.nodeid, leaks, calls), pytrace=False)
+def _fail(item: pytest.Item, leaks: Collection[Leak], calls: int, reason: str = "") -> None:
+    then = f"\nthen a call failed: {reason}" if reason else ""
+    pytest.fail(sentences(item.nodeid, leaks, calls) + then, pytrace=False)
 
 
 @pytest.fixture

@@ -153,7 +153,8 @@ class _Rounds:
             out = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
             if not out and not self._piled_up(sight):
                 raise
-            return str(error)  # not the error: its traceback holds what the call had open
+            # not the error: its traceback holds what the call had open
+            return str(error) if out else f"{type(error).__name__}: {error}"
         return ""
 
     def _begin(self) -> None:
@@ -236,7 +237,8 @@ class _Rounds:
         }
         if not keys:
             return Result("unknown", reason=f"{refusal}, and nothing stays open: {TOO_LOW}")
-        return Result("leak", calls, len(self._counts), _evidence(keys, sight))
+        found = _evidence(keys, sight)
+        return Result("leak", calls, len(self._counts), found, reason=refusal)
 
     def _piled_up(self, sight: Sight) -> dict[Key, int]:
         """Return what more is open than at first, by so much that it is no coincidence."""

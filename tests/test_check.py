@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from harness.check import as_text
 from harness.errors import UsageError
 from harness.findings import Plan
 from harness.rounds import check
@@ -584,8 +585,10 @@ def test_a_pool_that_its_own_leak_has_used_up_is_judged(module):
             if len(KEPT) == 30: raise TimeoutError("no connection left")
             KEPT.append(open("/dev/null"))
     """
-    (leak,) = check(module("pool", textwrap.dedent(source))("target"), Plan()).leaks
+    result = check(module("pool", textwrap.dedent(source))("target"), Plan())
+    (leak,) = result.leaks
     assert (leak.kind, leak.opened_at[0][1]) == ("file", 5)
+    assert "\nthen a call failed: TimeoutError: no connection left\n" in as_text("pool", result)
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
