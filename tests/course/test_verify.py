@@ -45,7 +45,9 @@ def test_the_labs_come_in_the_order_of_the_guide():
 def test_a_terminal_sees_how_many_labs_are_done(on_a_terminal, monkeypatch, capsys):
     """A pipe gets the lines alone: one for each lab, and for each thing that is wrong with it."""
     monkeypatch.setattr(verify, "problems_of", {"file_leak": [], "http_leak": ["No!"]}.get)
-    monkeypatch.setenv("FORCE_COLOR" if on_a_terminal else "TERM", "1")
+    if on_a_terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")  # a dumb one, as in a bare environment, has no bar
     terminal = Terminal(sys.stdout)
     terminal.is_terminal = on_a_terminal
     assert verify.verify(["file_leak", "http_leak"], terminal) == 1
