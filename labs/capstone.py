@@ -1,7 +1,6 @@
 """Lab 18: one service, three leaks; which request leaks what? `python -m labs.capstone`."""
 
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,10 +12,10 @@ from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS, THREADS
 from harness.model import Exercise, Gauge, Lab, Option, Setting, Workload
-from harness.patience import Patience
 from harness.probes import fds
 from leaky import capstone as leaky
 
+from .started import Started
 from .words import are
 
 REQUESTS = Gauge("app_requests_total", "Requests", "Requests served")
@@ -138,13 +137,12 @@ def a_request_leaves_nothing_open(subject: ModuleType, directory: Path) -> str |
 def closing_ends_the_readers(subject: ModuleType, directory: Path) -> str | None:
     """A service that was closed has no threads left."""
     _furnish(directory)
-    before = threading.active_count()
+    started = Started()
     with closing(subject.Intake(directory)) as intake:
         intake.find("1", ["good", "bad"])
-    if Patience(PATIENCE_S).until(lambda: threading.active_count() <= before):
+    if started.end(PATIENCE_S):
         return None
-    left = threading.active_count() - before
-    return f"{are(left, 'thread')} left after close(); who makes a pool ends it"
+    return f"{are(started.count(), 'thread')} left after close(); who makes a pool ends it"
 
 
 LAB = Lab(

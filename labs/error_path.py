@@ -1,6 +1,5 @@
 """Lab 4: an importer keeps the files that it refuses. `python -m labs.error_path`."""
 
-import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -113,7 +112,6 @@ def a_refused_file_is_closed(subject: ModuleType, directory: Path) -> str | None
     """When begin raises, whatever it raises, the file is closed."""
     importer = subject.Importer(COLUMNS)
     paths = _written(directory, bad=BAD, empty="", binary="\udcff\udcfe\n")
-    gc.collect()  # what an earlier test left in a cycle
     kept, still = [], []
     for number, path in enumerate(paths):
         before = fds.count() or 0

@@ -19,6 +19,7 @@ from harness.model import Exercise, Gauge, Lab, Setting, Workload
 from harness.patience import Patience
 from leaky import executor_registry as leaky
 
+from .started import Started
 from .words import are
 
 JOBS = Gauge("app_jobs_total", "Jobs done", "Jobs done")
@@ -75,23 +76,22 @@ def items_are_worked_on_together(subject: ModuleType, _directory: Path) -> str |
 
 def errors_reach_the_caller(subject: ModuleType, _directory: Path) -> str | None:
     """What the work raises, run raises; the failed job's threads end too."""
-    before, runner = threading.active_count(), subject.JobRunner()
+    started, runner = Started(), subject.JobRunner()
     for job in range(3):
         try:
             runner.run(job, int, ["1", "one"])
         except ValueError:
             continue
         return "run(int, ['1', 'one']) raised no ValueError; let its caller see the error"
-    return _left_over(before, "3 jobs that failed", "the executor must be ended on that path too")
+    return _left_over(started, "3 jobs that failed", "the executor must be ended on that path too")
 
 
 def threads_end_with_their_job(subject: ModuleType, _directory: Path) -> str | None:
     """A job that is done has no threads, though the runner goes on."""
-    before = threading.active_count()
-    runner = subject.JobRunner()
+    started, runner = Started(), subject.JobRunner()
     for job in range(4):
         runner.run(job, len, ["a", "b"])
-    return _left_over(before, "4 jobs that are done", "end each executor before run returns")
+    return _left_over(started, "4 jobs that are done", "end each executor before run returns")
 
 
 def jobs_that_are_done_are_forgotten(subject: ModuleType, _directory: Path) -> str | None:
@@ -112,12 +112,11 @@ def _executors() -> int:
     return sum(issubclass(type(each), Executor) for each in gc.get_objects())
 
 
-def _left_over(before: int, what: str, then: str) -> str | None:
-    """Say how many threads are left that were not there `before`, when they had time to end."""
-    if Patience(PATIENCE_S).until(lambda: threading.active_count() <= before):
+def _left_over(started: Started, what: str, then: str) -> str | None:
+    """Say how many threads are left that were started, when they had time to end."""
+    if started.end(PATIENCE_S):
         return None
-    left = threading.active_count() - before
-    return f"{are(left, 'thread')} left of {what}; {then}"
+    return f"{are(started.count(), 'thread')} left of {what}; {then}"
 
 
 def one_job_can_be_cancelled(subject: ModuleType, _directory: Path) -> str | None:

@@ -129,7 +129,6 @@ def a_failed_put_leaves_nothing(subject: ModuleType, directory: Path) -> str | N
     """A page that cannot be written is an error for the caller, and leaves neither draft nor fd."""
     cache = subject.PageCache(directory)
     cache.put("page", "old")
-    gc.collect()  # what an earlier test left in a cycle
     before, kept = fds.count() or 0, []
     for _ in range(3):
         try:

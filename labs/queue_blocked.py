@@ -20,6 +20,8 @@ from harness.patience import Patience
 from harness.probes import fds
 from leaky import queue_blocked as leaky
 
+from .started import Started
+
 UPLOADS = Gauge("app_uploads_finished_total", "Uploads finished", "Uploads finished")
 PATIENCE_S = 0.5
 PAUSE_S = 0.1
@@ -66,13 +68,13 @@ def _soon(condition: Callable[[], bool]) -> bool:
 
 def nothing_is_left(subject: ModuleType, directory: Path) -> str | None:
     """A finished upload has no thread, and its file is closed."""
-    threads, files = threading.active_count(), fds.count() or 0
+    started, files = Started(), fds.count() or 0
     for number in range(5):
         _sent(subject.Upload(directory / str(number), 5), [b"chunk"])
-    if _soon(lambda: threading.active_count() <= threads and (fds.count() or 0) <= files):
+    if _soon(lambda: not started.count() and (fds.count() or 0) <= files):
         return None
     return (
-        f"5 finished uploads have {threading.active_count() - threads} threads and "
+        f"5 finished uploads have {started.count()} threads and "
         f"{(fds.count() or 0) - files} files open; let each thread know that no more will come"
     )
 

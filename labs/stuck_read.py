@@ -15,11 +15,12 @@ from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS, THREADS
 from harness.model import Exercise, Gauge, Lab, Setting, Workload
-from harness.patience import Patience
 from harness.ports import listen
 from leaky import stuck_read as leaky
 
 from .clients import held
+from .started import Started
+from .words import are
 
 ROUNDS = Gauge("app_rounds_total", "Rounds", "Rounds of readings")
 CONNECTIONS = Gauge("app_device_connections_open", "Connections", "Connections to silent devices")
@@ -124,17 +125,11 @@ def workload(subject: ModuleType, _setting: Setting) -> Iterator[Workload]:
 @contextmanager
 def left_behind_ends() -> Iterator[None]:
     """Wait at the end for threads that the body left and that are about to end."""
-    before = threading.active_count()
+    started = Started()
     try:
         yield
     finally:
-        _wait_for(before)
-
-
-def _wait_for(threads: int) -> int:
-    """Wait until no more than so many threads run; return how many more do all the same."""
-    Patience(ENDING_S).until(lambda: threading.active_count() <= threads)
-    return max(0, threading.active_count() - threads)
+        started.end(ENDING_S)
 
 
 def readings_come_in_order(subject: ModuleType, _directory: Path) -> str | None:
@@ -172,13 +167,14 @@ def devices_are_asked_at_the_same_time(subject: ModuleType, _directory: Path) ->
 
 def nothing_waits_for_silence(subject: ModuleType, _directory: Path) -> str | None:
     """When the time is over nobody waits for a silent device any more, and nothing is open."""
-    before = threading.active_count() + 1
     with devices(is_silent) as silent:
+        started = Started()
         got = subject.Monitor(0.02).read(silent * 3)
-        threads, open_ = _wait_for(before), held(silent[0][1])
+        started.end(ENDING_S)
+        threads, open_ = started.count(), held(silent[0][1])
     if got != [None] * 3:
         return f"read gave {got} for 3 silent devices, not [None, None, None]"
-    if threads <= 0 and not open_:
+    if not threads and not open_:
         return None
     return (
         f"{threads} threads and {open_} connections wait for 3 devices that were given up; the "
@@ -188,15 +184,16 @@ def nothing_waits_for_silence(subject: ModuleType, _directory: Path) -> str | No
 
 def a_trickle_is_no_answer(subject: ModuleType, _directory: Path) -> str | None:
     """A device that sends a byte now and then is given up in time, too."""
-    before = threading.active_count() + 1
     with devices(answers(*[b"."] * 300, after_s=0.01)) as trickling:
+        started = Started()
         got = subject.Monitor(0.05).read(trickling)
-        threads = _wait_for(before)
-    if got == [None] and threads <= 0:
+        threads = 0 if started.end(ENDING_S) else started.count()
+    if got == [None] and not threads:
         return None
     return (
-        f"read gave {got} for a device that sends a byte every 0.01 s, and {threads} thread still "
-        "reads on; a time limit of recv begins anew with each byte: set a deadline"
+        f"read gave {got} for a device that sends a byte every 0.01 s, and "
+        f"{are(threads, 'thread')} still reading; a time limit of recv "
+        "begins anew with each byte: set a deadline"
     )
 
 

@@ -98,7 +98,6 @@ def _unlike(got: Sequence[str], wanted: Sequence[str]) -> str:
 def a_failed_report_is_closed(subject: ModuleType, directory: Path) -> str | None:
     """A report that failed is closed, while its failure is still to be listed."""
     batch, bad = subject.Batch(int), _written(directory, "bad.txt", "one\n")
-    gc.collect()  # what an earlier test left in a cycle
     before = fds.count() or 0
     for _ in range(5):
         batch.run(bad)
@@ -113,7 +112,6 @@ def a_failed_report_is_closed(subject: ModuleType, directory: Path) -> str | Non
 def other_errors_reach_the_caller(subject: ModuleType, directory: Path) -> str | None:
     """An error that is no fault of a report is raised, and the report is closed."""
     batch, path = subject.Batch({}.__getitem__), _written(directory, "report.txt", "1\n")
-    gc.collect()  # what an earlier test left in a cycle
     before, kept = fds.count() or 0, []
     try:
         batch.run(path)

@@ -190,6 +190,7 @@ def asked_for(behaviour: Behaviour) -> str:
 def _tested(behaviour: Behaviour, subject: ModuleType, folder: Path) -> tuple[str | None, bool]:
     """Return what a behaviour says, and whether it hung: each that does takes its whole limit."""
     directory = Path(tempfile.mkdtemp(dir=folder))
+    gc.collect()  # what the one before left in a cycle would be closed, and counted, in this one
     try:
         with within(BEHAVIOUR_S, str(subject.__file__)):
             return behaviour(subject, directory), False
