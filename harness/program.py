@@ -3,13 +3,15 @@
 import importlib.util
 import io
 import os
+import pkgutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
+from typing import Any
 
 from harness.errors import UsageError
 
@@ -18,7 +20,7 @@ _OURS = (__file__, str(Path(__file__).parent / "tracking") + os.sep)
 
 @dataclass(frozen=True)
 class Program:
-    """A script's path, or a module's name, and the arguments it gets."""
+    """A script's path (a folder's or zip file's too), or a module's name, and its arguments."""
 
     name: str
     arguments: tuple[str, ...]
@@ -34,21 +36,35 @@ class Program:
 
     def _prepare_script(self) -> "Prepared":
         path = Path(self.name).absolute()
+        sys.argv = [self.name, *self.arguments]
+        if importer := pkgutil.get_importer(str(path)):
+            return self._prepare_inside(path, importer.find_spec("__main__"))
         if not path.is_file():
             raise UsageError(f"{self.name}: no such file; give a script, or -m and a module")
-        sys.argv = [self.name, *self.arguments]
         _set_first_path(str(path.resolve().parent))
         with io.open_code(str(path)) as file:
             source = file.read()
-        return Prepared(str(path), None, _compile(source, str(path)))
+        code = _compiled(lambda: compile(source, str(path), "exec", dont_inherit=True))
+        return Prepared(str(path), None, code)
+
+    def _prepare_inside(self, path: Path, spec: ModuleSpec | None) -> "Prepared":
+        """Find the `__main__.py` of a folder or a zip file, as `python folder` would run it."""
+        if spec is None:
+            raise UsageError(f"{self.name}: no __main__.py in it; give a script")
+        _set_first_path(str(path))
+        return _prepared(spec)
 
     def _prepare_module(self) -> "Prepared":
         sys.argv = ["-m", *self.arguments]
         _set_first_path(str(Path.cwd()))
         spec = _find_main(self.name)
         sys.argv[0] = str(spec.origin)
-        code = spec.loader.get_code(spec.name)  # type: ignore[union-attr]
-        return Prepared(str(spec.origin), spec, code)
+        return _prepared(spec)
+
+
+def _prepared(spec: ModuleSpec) -> "Prepared":
+    loader: Any = spec.loader
+    return Prepared(str(spec.origin), spec, _compiled(lambda: loader.get_code(spec.name)))
 
 
 def _set_first_path(folder: str) -> None:
@@ -57,10 +73,10 @@ def _set_first_path(folder: str) -> None:
         sys.path[0] = folder
 
 
-def _compile(source: bytes, path: str) -> CodeType:
+def _compiled(compiled: Callable[[], CodeType]) -> CodeType:
     """Compile; what is wrong with the program's syntax is shown as Python shows it."""
     try:
-        return compile(source, path, "exec", dont_inherit=True)
+        return compiled()
     except (SyntaxError, ValueError) as error:
         sys.excepthook(type(error), error.with_traceback(None), None)
         raise SystemExit(1) from None
@@ -73,6 +89,9 @@ def _find_main(name: str) -> ModuleSpec:
             spec = importlib.util.find_spec(f"{name}.__main__")
     except (ImportError, ValueError) as error:
         raise UsageError(f"-m {name}: {error}") from error
+    except Exception as error:  # noqa: BLE001  the package's own code
+        _show(error)
+        raise SystemExit(1) from None
     if spec is None or spec.loader is None or not hasattr(spec.loader, "get_code"):
         raise UsageError(f"-m {name}: no such module, or a package without __main__")
     return spec
@@ -98,8 +117,7 @@ class Prepared:
         except SystemExit:
             raise
         except BaseException as error:  # noqa: BLE001  the interpreter's own last resort
-            clean(error)
-            sys.excepthook(type(error), error, error.__traceback__)
+            _show(error)
             return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
         return 0
 
@@ -112,6 +130,12 @@ class Prepared:
         else:
             main.__package__ = None
         return main
+
+
+def _show(error: BaseException) -> None:
+    """Show an exception that the program did not catch, without the frames of this instrument."""
+    clean(error)
+    sys.excepthook(type(error), error, error.__traceback__)
 
 
 def clean(error: BaseException | None) -> None:

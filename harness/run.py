@@ -134,6 +134,7 @@ def main(argv: Sequence[str]) -> int:
         program = parse(options.module[1:] if module else options.program, module)
         session, finish = _session(options)
         answer = _answering(session, options.http)
+        session.tracker.__enter__()  # the package that -m imports is the program too
         prepared = program.prepare()
     except UsageError as error:
         sys.stderr.write(f"harness run: error: {error}\n")
@@ -147,7 +148,6 @@ def _run(
     """Run the program; `finish`, registered before any handler of the program's, runs last."""
     atexit.register(finish)
     signal.signal(signal.SIGUSR1, session.on_signal)
-    session.tracker.__enter__()
     answer()  # not before the tracker knows what was open when it started
     status = prepared.run()  # the tracker stays on: exit handlers open and close things too
     if status < 0:

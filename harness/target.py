@@ -1,6 +1,7 @@
 """Finds the callable that `package.module:function` or `path/file.py:function` names."""
 
 import importlib
+import importlib.util
 import inspect
 import sys
 import traceback
@@ -33,18 +34,32 @@ def load(target: str) -> Callable[[], object]:
 
 
 def _module_at(where: str) -> ModuleType:
-    name = where
-    if where.endswith(".py"):
-        path = Path(where)
-        if not path.is_file():
-            raise UsageError(f"{where}: no such file; {FORMS}")
-        name, root = _dotted(path.resolve())
-        sys.path.insert(0, str(root))
+    is_file = where.endswith(".py")
+    if is_file and not Path(where).is_file():
+        raise UsageError(f"{where}: no such file; {FORMS}")
     try:
-        return importlib.import_module(name)
+        return _imported(Path(where).resolve()) if is_file else importlib.import_module(where)
     except BaseException as error:  # SystemExit too
         reason = "".join(traceback.format_exception_only(error)).strip()
         raise UsageError(f"{where}: could not be imported: {reason}") from error
+
+
+def _imported(path: Path) -> ModuleType:
+    name, root = _dotted(path)
+    sys.path.insert(0, str(root))
+    if "." not in path.stem:
+        return importlib.import_module(name)
+    return _as_module(path)
+
+
+def _as_module(path: Path) -> ModuleType:
+    """Load a file whose name has a dot, which `import` would take for a package's."""
+    name = path.stem.replace(".", "_")
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader, f"{path} ends with .py"
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _dotted(path: Path) -> tuple[str, Path]:

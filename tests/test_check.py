@@ -693,6 +693,15 @@ def test_the_verdict_on_the_fix(program):
     assert (document["verdict"], document["leaks"]) == ("clean", [])
 
 
+@pytest.mark.parametrize(("function", "status"), [("leaky", 1), ("fixed", 0)])
+def test_a_file_whose_name_has_a_dot_is_judged(function, status, program):
+    """No module can have that name; the line is named all the same."""
+    (program / "jobs.v2.py").write_text(PROGRAM, encoding="utf-8")
+    done = run_check(f"jobs.v2.py:{function}", "--calls", "10", cwd=program)
+    assert done.returncode == status, done.stderr
+    assert ("opened at jobs.v2.py:6" in done.stdout) is bool(status)
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [

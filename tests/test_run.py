@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
+import zipapp
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,28 @@ def test_runs_a_module_as_python_does(program, tmp_path):
     assert run("-m", "package", "a", cwd=tmp_path)[1] == bare.stdout != ""
 
 
+def without_addresses(text):
+    """Mask where in memory an object happens to be."""
+    return re.sub(r"0x[0-9a-f]+", "0x", text)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_runs_a_folder_or_a_zip_file_as_python_does(packed, program, tmp_path):
+    """Their `__main__.py` gets the path, name and spec that Python gives it, and is judged."""
+    (tmp_path / "app").mkdir()
+    program(SHOWN + "KEPT = open(sys.argv[1])\n", "app/__main__.py")
+    name = "app"
+    if packed:
+        zipapp.create_archive(tmp_path / "app", tmp_path / "app.pyz")
+        name = "app.pyz"
+    bare = subprocess.run(
+        [sys.executable, name, os.devnull], cwd=tmp_path, capture_output=True, text=True
+    )
+    status, out, err = run(name, os.devnull, cwd=tmp_path)
+    assert (status, without_addresses(out)) == (0, without_addresses(bare.stdout))
+    assert "1 file opened at" in err and "__main__.py:2 in <module>" in err
+
+
 @pytest.mark.parametrize(
     ("text", "status"),
     [("raise SystemExit(7)", 7), ("1 / 0", 1), ("import os; os._exit(3)", 3), ("", 0)],
@@ -123,6 +147,30 @@ def test_tracebacks_are_the_programs_alone(program, tmp_path, text):
     status, _, err = run(path, cwd=tmp_path)
     assert status == 1
     assert err.startswith(bare.stderr.rpartition("\n  [Previous")[0] or bare.stderr)
+
+
+@pytest.mark.parametrize("words", [["app"], ["-m", "app"], ["-m", "app.broken"], ["-m", "fails.x"]])
+def test_what_is_wrong_with_a_module_is_shown_as_the_programs_alone(words, program, tmp_path):
+    """A syntax error of the module's, or an error of its package's: no frame of ours is in it."""
+    for folder in ("app", "fails"):
+        (tmp_path / folder).mkdir()
+    program("x = (\n", "app/__main__.py")
+    program("x = (\n", "app/broken.py")
+    program("1 / 0\n", "fails/__init__.py")
+    status, _, err = run(*words, cwd=tmp_path)
+    assert status == 1
+    assert "SyntaxError: '(' was never closed" in err or "ZeroDivisionError" in err
+    assert "harness" not in err
+
+
+def test_what_a_modules_package_opens_is_open_too(program, tmp_path):
+    """With -m Python imports the package first; its leak is named as the module's is."""
+    (tmp_path / "app").mkdir()
+    program("import os\nKEPT = [open(os.devnull)]\n", "app/__init__.py")
+    program("", "app/tool.py")
+    _, _, err = run("-m", "app.tool", cwd=tmp_path)
+    assert "1 file opened at app/__init__.py:2 in <module>" in err
+    assert "held by app.KEPT (list, 1 item) → TextIOWrapper" in err
 
 
 def test_fails_on_what_grew(program, tmp_path):
@@ -215,6 +263,7 @@ def test_descriptors_have_the_numbers_they_would_have(program, tmp_path):
     [
         (["missing.py"], "missing.py: no such file"),
         (["-m", "missing"], "-m missing: no such module"),
+        (["."], ".: no __main__.py in it; give a script"),
         (["--report", "out.pdf", "x.py"], "out.pdf: the ending must be one of .json, .html, .txt"),
         (["--trace", "no/such/folder", "x.py"], "cannot be written: No such file"),
         (["--threshold", "none", "x.py"], "none is not a whole number from 1"),

@@ -29,7 +29,7 @@ def watch_copy(name: str, terminal: Terminal, pause: Callable[[float], None] = t
             seen = state
             if _passes(name, terminal):
                 return DONE
-            terminal.line(f"Watching {path}: save it to check again, Ctrl-C to stop.")
+            terminal.line(f"Watching {path}: save it to check again, Ctrl-C to stop.\n")
         pause(EVERY_S)
 
 

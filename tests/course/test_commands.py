@@ -195,6 +195,7 @@ def test_watch_checks_when_the_copy_is_saved_and_ends_when_it_passes(course, cap
 
     assert watch.watch_copy("file_leak", Terminal(sys.stdout), save_something) == 0
     out = capsys.readouterr().out
+    assert out.count("Ctrl-C to stop.\n\n") == 3
     verdicts = re.findall(r"✗ file_leak: not yet|'\(' was never|no such file|✓ file_leak", out)
     assert verdicts == [
         "✗ file_leak: not yet",
