@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import re
 import signal
 import sys
@@ -19,6 +20,11 @@ from harness import stops
 GOLD = Path(__file__).parent / "gold"
 DEFAULT_PORTS = (6060, 6061, 8080, 8081)
 """Of the debug servers and of the upstreams."""
+
+
+def pytest_configure():
+    """Let each lab that is started find the modules compiled, as a user's second run does."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_addoption(parser):
