@@ -53,6 +53,7 @@ def main() -> None:
     """
     orders = json.loads(sys.argv.pop())
     folder = Path(orders["folder"])
+    _read_no_certificates(folder)
     try:
         with quickly():
             lab = catalogue.load(orders["lab"])
@@ -70,6 +71,15 @@ def main() -> None:
             with suppress(OSError):
                 _import(json.loads((folder / "reference.modules.json").read_text("utf-8")))
     reference.kill()
+
+
+def _read_no_certificates(folder: Path) -> None:
+    """Let clients look for root certificates in `folder` when they need one.
+
+    A client reads all of the world's as it is made, in 30 ms; the labs' speak plain HTTP.
+    """
+    os.environ.pop("SSL_CERT_FILE", None)
+    os.environ["SSL_CERT_DIR"] = str(folder)
 
 
 def _import(names: Iterable[str]) -> None:
