@@ -15,7 +15,7 @@ import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from weakref import ReferenceType
 
 from harness.collector import no_collection
@@ -171,10 +171,10 @@ class _Search:
         The hot path: what is of a plain kind costs no call of ours.
         """
         nodes, parents, number, plain = self.nodes, self.parents, self.number, self._plain
-        atoms = self._atoms
-        current = first
-        while current < len(nodes):
-            for child in self._referents(nodes[current]):
+        atoms, of_plain = self._atoms, gc.get_referents
+        for current, node in enumerate(islice(nodes, first, None), first):
+            children = of_plain(node) if id(type(node)) in plain else referents(node)
+            for child in children:
                 if id(child) in number:
                     continue
                 kind = id(type(child))
@@ -183,7 +183,6 @@ class _Search:
                 number[id(child)] = len(nodes)
                 nodes.append(child)
                 parents.append(current)
-            current += 1
 
     def _is_passed_over(self, child: object, by: int) -> bool:
         """Tell whether `child` is only awaited, and so comes later; learn which kinds never are."""
@@ -194,9 +193,6 @@ class _Search:
         if not _can_be_awaited(child) and not is_a(child, types.ModuleType):
             self._plain.add(id(type(child)))
         return False
-
-    def _referents(self, node: object) -> list[object]:
-        return gc.get_referents(node) if id(type(node)) in self._plain else referents(node)
 
     def _held_outside(self) -> list[object]:
         """Return what has more references than any object that the collector knows explains."""
@@ -261,9 +257,10 @@ class _Search:
                 number = chain[place_in_chain]
                 joints.setdefault(id(self.nodes[number]), []).append((which, place_in_chain))
         found: list[list[list[int]]] = [[] for _ in chains]
+        plain, apart = self._plain, joints.keys().isdisjoint
         for number, node in enumerate(self.nodes):
-            children = self._referents(node)
-            if joints.keys().isdisjoint(map(id, children)):
+            children = gc.get_referents(node) if id(type(node)) in plain else referents(node)
+            if apart(map(id, children)):
                 continue
             for child in children:
                 for which, joint in joints.get(id(child), ()):
