@@ -13,6 +13,7 @@ COMMANDS = {
         "watch a process: descriptors, sockets, growth, time until its limit",
     ),
     "monitor": ("harness.monitoring.cli", "run a lab under Prometheus, with alerts, until Ctrl-C"),
+    "doctor": ("harness.doctor", "try what the labs need on this machine"),
     "pprof": ("harness.pprof.cli", "show a profile without Go: top, traces, diff, svg"),
 }
 USAGE = 2

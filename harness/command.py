@@ -14,8 +14,6 @@ def run(program: str, work: Callable[[], int]) -> int:
     2: it could not be done as asked, and one line on stderr says why; 128 + a signal's number:
     that signal ended it (130 Ctrl-C); 141: its output was closed.
     """
-    if sys.platform == "win32":
-        return refuse(program, "Windows is not supported: run it in WSL (wsl --install)")
     if sys.stdout is None:
         return refuse(program, "standard output is closed: there is nowhere to print to")
     from . import stops
