@@ -27,6 +27,12 @@ def has_proc() -> bool:
     return sys.platform != "linux" or Path("/proc/self").exists()
 
 
+def exists_here(command: str, system: str = sys.platform) -> bool:
+    """Tell whether a shell's command line is one for this system: /proc and ss are Linux's."""
+    only_linux = command.startswith("ss ") or "/proc/" in command or "nlwp" in command
+    return system == "linux" or not only_linux
+
+
 def output_of(command: Sequence[str], directory: Path, timeout_s: float = TIMEOUT_S) -> list[str]:
     """Return the lines that `command` prints, through a file in `directory`.
 

@@ -29,6 +29,7 @@ from .errors import UsageError
 from .evidence import Evidence
 from .gauges import FILES, OPEN_FDS, RSS_BYTES, TASKS, THREADS
 from .jsonlines import JsonLines
+from .listing import exists_here
 from .model import Gauge, Lab, Reading, Run, Setting, Sink, Variant, Workload
 from .page.live import Live
 from .plot import Plot
@@ -99,7 +100,7 @@ class Stage:
         if self.server:
             known["port"] = self.server.port
         shown = (line for line in self.lab.commands if self.server or "{port}" not in line)
-        return [f"    {line.format(**known)}" for line in shown]
+        return [f"    {line.format(**known)}" for line in shown if exists_here(line)]
 
     def steps(self) -> Iterator[Step]:
         """Return what is due when; a run that holds waits, at its end, for what never is."""

@@ -1,6 +1,7 @@
 """Tools of the operating system may be missing, hang or talk rubbish: the view says so."""
 
 import os
+import re
 import shutil
 import time
 from unittest.mock import Mock
@@ -14,6 +15,7 @@ from harness.limits import limited
 from harness.listing import ToolError, open_files, output_of
 from harness.probes import fds
 from harness.stops import Stopped
+from labs.course import catalogue
 
 
 @pytest.fixture
@@ -37,6 +39,11 @@ def own():
     return run("leaky").__class__("doors", "leaky", os.getpid(), 50, 1024)
 
 
+def listed():
+    """How many descriptors this process has; `fds.count` has those of waiting `accept`s too."""
+    return sum(1 for _ in fds.targets())
+
+
 def figures(views):
     """Return every figure of views by its name."""
     return {name: value for view in views for name, value in view.figures.items()}
@@ -51,7 +58,7 @@ def test_lsof_lists_what_this_process_has_open(own, tmp_path):
     after = figures(open_files(own, tmp_path, "logfile"))
     for file in kept:
         file.close()
-    assert before == {"lsof_rows": fds.count() + 4, "lsof_matching": 0, "proc_fds": fds.count()}
+    assert before == {"lsof_rows": listed() + 4, "lsof_matching": 0, "proc_fds": listed()}
     assert {name: after[name] - before[name] for name in after} == dict.fromkeys(after, 30)
 
 
@@ -62,7 +69,7 @@ def test_without_lsof_the_descriptors_are_counted_and_the_view_says_so(own, tmp_
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     views = open_files(own, tmp_path, "logfile")
     assert views[0].source.startswith("lsof is not installed: descriptors counted from /")
-    assert figures(views)["lsof_rows"] == fds.count()
+    assert figures(views)["lsof_rows"] == listed()
 
 
 @pytest.mark.parametrize(
@@ -77,7 +84,7 @@ def test_rubbish_is_not_counted(script, why, own, tmp_path, tool):
     tool("lsof", script)
     views = open_files(own, tmp_path, "logfile")
     assert views[0].source.startswith(why)
-    assert figures(views)["lsof_rows"] == fds.count()
+    assert figures(views)["lsof_rows"] == listed()
 
 
 def test_a_tool_that_cannot_be_run_is_told(own, tmp_path, tool):
@@ -142,18 +149,18 @@ def test_a_tool_that_hangs_ends_with_the_run(tmp_path, hanging, monkeypatch):
 def test_a_listing_needs_one_descriptor_to_read_its_answer(tmp_path, tool):
     """No pipe, no second one: the run lends its reserve at EMFILE."""
     tool("counts", "echo one; echo two")
-    with limited(fds.count() + 1):
+    with limited(listed() + 1):
         assert output_of(["counts"], tmp_path) == ["one", "two"]
 
 
 def test_no_descriptor_is_left_of_a_listing(tmp_path, tool):
     """Whatever it came to."""
     tool("counts", "echo one")
-    before = fds.count()
+    before = listed()
     output_of(["counts"], tmp_path)
     with pytest.raises(ToolError):
         output_of(["no-such-tool"], tmp_path)
-    assert fds.count() == before
+    assert listed() == before
 
 
 def test_nothing_found_is_no_error(tmp_path, tool):
@@ -174,5 +181,15 @@ def test_without_proc_no_tool_is_believed(own, tmp_path, monkeypatch, tool):
         "lsof shows nothing without /proc, and psutil cannot tell",
         "netstat shows nothing without /proc, and psutil cannot tell",
     ]
-    assert figures(views)["lsof_rows"] == fds.count()
+    assert figures(views)["lsof_rows"] == listed()
     assert not {"lsof_clients", "netstat_established"} & {*figures(views)}
+
+
+@pytest.mark.parametrize("name", catalogue.names())
+def test_what_a_lab_says_to_try_exists_on_macos(name):
+    """There is no /proc, no ss and no ps that counts threads; something to try is left."""
+    commands = catalogue.load(name).commands
+    left = [line for line in commands if listing.exists_here(line, "darwin")]
+    assert left
+    assert not [line for line in left if re.search(r"/proc|\bss\b|nlwp", line)]
+    assert [line for line in commands if listing.exists_here(line, "linux")] == [*commands]

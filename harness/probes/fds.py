@@ -48,6 +48,9 @@ def count(pid: int | None = None, proc: str = "/proc") -> int | None:
     On Linux 6.2 and newer one `stat` of /proc/PID/fd answers in constant time: its size is the
     count (the kernel's Documentation/filesystems/proc.rst). Older kernels give 0 there and the
     folder is listed; elsewhere psutil or /dev/fd answers. `None`: the process cannot be read.
+
+    A thread that waits in `accept()` counts as one more there: the kernel takes a number for the
+    connection before there is one (`__sys_accept4_file` in net/socket.c), which no listing shows.
     """
     if pid is not None:
         return _counted(pid, proc)
