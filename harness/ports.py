@@ -33,19 +33,23 @@ def _why(error: OSError, port: int, flag: str, host: str) -> str:
 
 
 def holder(port: int) -> str:
-    """Return who listens on TCP `port`: the process's name and pid, as far as we may see it."""
+    """Return who has TCP `port`: the process's name and pid, as far as we may see it.
+
+    Who listens on it, or else who connects from it: those ports are given out at random.
+    """
     import psutil
 
     try:
-        listening = [
-            entry.pid
+        by_status = {
+            entry.status == psutil.CONN_LISTEN: entry.pid
             for entry in psutil.net_connections("tcp")
-            if entry.status == psutil.CONN_LISTEN
-            and tuple(entry.laddr)[1:2] == (port,)
-            and entry.pid
-        ]
-        return f"{psutil.Process(listening[0]).name()} (pid {listening[0]})"
-    except (psutil.Error, IndexError):
+            if tuple(entry.laddr)[1:2] == (port,) and entry.pid
+        }
+        listens = max(by_status)
+        pid = by_status[listens]
+        name = f"{psutil.Process(pid).name()} (pid {pid})"
+        return name if listens else f"a connection of {name}"
+    except (psutil.Error, ValueError):
         return "another process (lsof -i shows it to its owner and to root)"
 
 

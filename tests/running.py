@@ -188,3 +188,16 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def free_pair() -> int:
+    """Return a free port whose next one is free, too."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port

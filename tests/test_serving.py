@@ -275,6 +275,16 @@ def test_a_port_in_use_names_who_holds_it():
     )
 
 
+def test_a_port_that_a_connection_goes_out_from_is_told_as_that():
+    """Systems give those out at random, also one that somebody wants to listen on."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_connection(server.getsockname()) as client,
+        pytest.raises(UsageError, match=rf": in use by a connection of .* \(pid {os.getpid()}\);"),
+    ):
+        ports.listen(client.getsockname()[1], "--door")
+
+
 def test_an_address_that_is_not_ours_is_told():
     """192.0.2.1 is for documentation (RFC 5737)."""
     with pytest.raises(UsageError, match=r"--port 0: cannot listen on 192\.0\.2\.1: Cannot assign"):

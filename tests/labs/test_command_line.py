@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from running import ROOT, Place
+from running import ROOT, Place, free_pair
 
 HARD = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 NONSENSE = [
@@ -64,8 +64,8 @@ def test_nonsense_is_told_in_one_line(arguments, why, place):
 @pytest.mark.parametrize("variant", [["--leaky"], []], ids=["leaky", "both"])
 def test_a_port_in_use_names_its_holder(variant, place):
     """The process's name and pid, and what to do."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_pair()  # the other variant's is the next one
+    with socket.create_server(("127.0.0.1", port)):
         run = place.run(*variant, "--port", str(port))
     assert run.status == 2
     assert re.fullmatch(

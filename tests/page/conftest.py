@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import ROOT, Place, Started
+from running import ROOT, Place, Started, free_pair
 
 PICTURE = ROOT / "resources" / "live-page.png"
 WIDE = {"width": 1040, "height": 900}
@@ -103,19 +102,6 @@ def start_pair(place: Place) -> tuple[int, dict[str, Started]]:
         else:
             return port, runs
     raise AssertionError("no two neighbouring ports were free")
-
-
-def free_pair() -> int:
-    """Return a free port whose next one is free, too."""
-    while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 @contextmanager
