@@ -21,7 +21,7 @@ from .clients import CLOSE_WAIT, OPEN, REQUESTS, UPSTREAM_PORT, held, hung_up
 MADE = Gauge("app_http_connections_total", "Connections made", "Connections made")
 
 READING = (
-    "Each task in RequestHandler.start waits for the next request on one open connection.\n"
+    "Each task in RequestHandler.start waits for a request on one open connection.\n"
     "Many of them are many connections that their client neither uses nor gives back."
 )
 
