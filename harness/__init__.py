@@ -1,4 +1,7 @@
-"""The instrument: paces a workload, asks the operating system what is open, judges the growth."""
+"""The instrument: paces a workload, asks the operating system what is open, judges the growth.
+
+PYTEST_DONT_REWRITE: under `harness run -m pytest` this is imported before pytest, which would warn.
+"""
 
 import sys
 

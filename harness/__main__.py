@@ -41,11 +41,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _loaded(module: str) -> Callable[[Sequence[str]], int]:
-    """Return the command of `module`; while it is imported Ctrl-C ends all without a traceback."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Return the command of `module`; while it is imported Ctrl-C ends all without a traceback.
+
+    Nor is anything looked for in the current folder, where `-m` makes Python look first: a file
+    there may have the name of a module that is meant.
+    """
+    before, path = signal.signal(signal.SIGINT, signal.SIG_DFL), list(sys.path)
+    sys.path[:] = path[not sys.flags.safe_path :]
     try:
         command: Callable[[Sequence[str]], int] = import_module(module).main
     finally:
+        sys.path[:] = path
         signal.signal(signal.SIGINT, before)
     return command
 

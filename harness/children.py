@@ -10,7 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 STDERR = 2
-_CODE = "import sys; sys.path.append({root!r}); from {module} import main; main()"
+_CODE = (
+    "import sys; here = sys.path.pop(0); sys.path.append({root!r}); from {module} import main; "
+    "sys.path.insert(0, here); main()"
+)
+"""A file in the current folder may have the name of a module that the instrument imports."""
 
 
 def run_child(module: str, orders: Mapping[str, object], timeout_s: float) -> int | None:

@@ -333,7 +333,7 @@ def shortened(line: str, longest: int = LONGEST) -> str:
 
 def _items(name: str) -> int:
     """Return how many items a name says that its container has, 0 where it is none."""
-    found = re.search(r"(\d+) items\)", name)
+    found = re.search(r"(\d+)(?: of \d+)? items\)", name)
     return int(found[1]) if found else 0
 
 

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
@@ -39,7 +39,7 @@ class Program:
         sys.argv = [self.name, *self.arguments]
         if importer := pkgutil.get_importer(str(path)):
             return self._prepare_inside(path, importer.find_spec("__main__"))
-        if not path.is_file():
+        if not path.exists():
             raise UsageError(f"{self.name}: no such file; give a script, or -m and a module")
         _set_first_path(str(path.resolve().parent))
         with io.open_code(str(path)) as file:
@@ -87,14 +87,28 @@ def _find_main(name: str) -> ModuleSpec:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.submodule_search_locations is not None:
             spec = importlib.util.find_spec(f"{name}.__main__")
-    except (ImportError, ValueError) as error:
-        raise UsageError(f"-m {name}: {error}") from error
-    except Exception as error:  # noqa: BLE001  the package's own code
+    except Exception as error:
+        if _says_it_is_not_there(error, name):
+            raise UsageError(f"-m {name}: {error}") from error
         _show(error)
         raise SystemExit(1) from None
     if spec is None or spec.loader is None or not hasattr(spec.loader, "get_code"):
         raise UsageError(f"-m {name}: no such module, or a package without __main__")
     return spec
+
+
+def _says_it_is_not_there(error: Exception, name: str) -> bool:
+    """Tell a module that is not there, or a part of its name, from an error of its package's code.
+
+    `find_spec` raises a ValueError where a module has no spec.
+    """
+    if isinstance(error, ImportError):
+        return bool(error.name) and f"{name}.".startswith(f"{error.name}.")
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    in_code = last.tb_frame.f_code.co_filename if last is not None else ""
+    return isinstance(error, ValueError) and in_code.startswith("<frozen importlib")
 
 
 @dataclass(frozen=True)
@@ -114,28 +128,49 @@ class Prepared:
         sys.modules["__main__"] = main
         try:
             exec(self.code, main.__dict__)
+            return 0
         except SystemExit:
             raise
-        except BaseException as error:  # noqa: BLE001  the interpreter's own last resort
-            _show(error)
-            return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
-        return 0
+        except BaseException as raised:  # noqa: BLE001  the interpreter's own last resort
+            error = raised
+        _show(error)  # not while it is handled: what its hook raises has no other context
+        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
 
     def _main_module(self) -> ModuleType:
         main = ModuleType("__main__")
-        main.__dict__.update(__file__=self.path, __builtins__=sys.modules["builtins"])
+        main.__dict__.update(
+            __file__=self.path,
+            __builtins__=sys.modules["builtins"],
+            __annotations__={},
+            __cached__=self.spec and self.spec.cached,
+        )
         if self.spec is not None:
             main.__spec__, main.__loader__ = self.spec, self.spec.loader
             main.__package__ = self.spec.parent
         else:
             main.__package__ = None
+            main.__loader__ = SourceFileLoader("__main__", self.path)
         return main
 
 
 def _show(error: BaseException) -> None:
     """Show an exception that the program did not catch, without the frames of this instrument."""
     clean(error)
-    sys.excepthook(type(error), error, error.__traceback__)
+    try:
+        sys.excepthook(type(error), error, error.__traceback__)
+    except SystemExit:
+        raise
+    except BaseException as broken:  # noqa: BLE001  a hook may raise anything, and may be gone
+        clean(broken)
+        _tell("Error in sys.excepthook:", broken)
+        _tell("\nOriginal exception was:", error)
+
+
+def _tell(title: str, error: BaseException) -> None:
+    """Show an exception below a title, as Python does for a broken hook."""
+    if sys.stderr is not None:
+        sys.stderr.write(f"{title}\n")
+    sys.__excepthook__(type(error), error, error.__traceback__)
 
 
 def clean(error: BaseException | None) -> None:
@@ -147,7 +182,9 @@ def clean(error: BaseException | None) -> None:
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        error.__traceback__ = _without_ours(error.__traceback__)
+        BaseException.with_traceback(
+            error, _without_ours(error.__traceback__)
+        )  # past a __setattr__
         left += [error.__cause__, error.__context__]
         left += error.exceptions if isinstance(error, BaseExceptionGroup) else []
 
@@ -165,14 +202,12 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     return following
 
 
-def parse(words: Sequence[str], module: str | None) -> Program:
+def parse(words: Sequence[str], is_module: bool) -> Program:
     """Return the program that the rest of a command line names.
 
     Raises:
         UsageError: it names none.
     """
-    if module is not None:
-        return Program(module, tuple(words), is_module=True)
-    if not words:
+    if not words or not words[0]:
         raise UsageError("nothing to run: give a script, or -m and a module")
-    return Program(words[0], tuple(words[1:]), is_module=False)
+    return Program(words[0], tuple(words[1:]), is_module)

@@ -70,9 +70,11 @@ def place(code: types.CodeType, line: int | None) -> str:
 
 
 def items(container: object) -> str:
-    """Say what kind of container this is and how full: `list, 500 items`."""
+    """Say what container this is and how full: `list, 500 items`, `deque, 9 of 100 items`."""
     size = len(container)  # type: ignore[arg-type]
-    return f"{kind_name(container)}, {size} item{'' if size == 1 else 's'}"
+    most = container.maxlen if type(container) is collections.deque else None
+    full = f"{size} of {most}" if most is not None else size
+    return f"{kind_name(container)}, {full} item{'' if size == 1 else 's'}"
 
 
 def namespace_of(owner: object) -> tuple[str, Mapping[str, object]]:

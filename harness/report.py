@@ -13,7 +13,8 @@ from harness.model import Opened
 from harness.paths import relative
 
 OUTSIDE = "opened outside Python's sight"
-INTERNAL = {"stack", "is_number"}
+INTERNAL = {"stack", "is_number", "openings"}
+PAIR = "socket.socketpair"
 TARGETS_SHOWN = 3
 HELD_BY_SHOWN = 2
 UNTRACED = "an object that cannot be traced: nothing found refers to it"
@@ -47,7 +48,8 @@ class Group:
 
     `stack` is the most frequent one, the user's frame first, empty where no hook saw the opening;
     `opened_at_s` of the oldest; `held_by` one line for each way in which they are kept alive;
-    `is_number` where no object owns them.
+    `is_number` where no object owns them; `openings` is how many calls opened them, for a pipe or a
+    pair of sockets has two ends.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Group:
     opened_at_s: float
     held_by: tuple[str, ...] = ()
     is_number: bool = False
+    openings: int = 0
 
     @property
     def origin(self) -> str:
@@ -115,7 +118,14 @@ def _group(alike: list[Opened], held_by: tuple[str, ...]) -> Group:
         opened_at_s=min(each.opened_at_s for each in alike),
         held_by=held_by,
         is_number=all(each.owner is None for each in alike),
+        openings=_openings(alike),
     )
+
+
+def _openings(alike: list[Opened]) -> int:
+    """Count the calls that opened these: both ends of a pipe were noted at one moment."""
+    moments = len({each.opened_at_s for each in alike})
+    return (moments + 1) // 2 if alike[0].via == PAIR else moments
 
 
 def _held_by(groups: list[list[Opened]], find: FindHolders) -> list[tuple[str, ...]]:

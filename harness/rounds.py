@@ -3,6 +3,7 @@
 The one finder behind `harness check` and the pytest plugin.
 """
 
+import contextlib
 import errno
 import gc
 import inspect
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
     from harness.report import FindHolders
 
 Call = Callable[[], object]
+MANAGERS = contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager
 Rest = Callable[[float], Awaitable[None]]
 Judge = Callable[[Sequence[int], int], Growth]
 Key = tuple[str, tuple[tuple[str, int, str], ...], str]
 
 CALLS, FEWEST_CALLS = 25, 10
+FILL_S, FILL_CALLS, FILL_BYTES = 0.3, 2000, 2**26
+"""So long, so often and for so much memory is a function called on before a leak is believed."""
 DRY_ROUNDS = 2
 LEAST_BLOCKS_PER_CALL, LEAST_BYTES_PER_CALL = 1 / FEWEST_CALLS, 512
 STANDARD_STREAMS = (0, 1, 2)
@@ -175,11 +179,14 @@ class _Rounds:
             result = self._call()
             if self._awaits:
                 await result  # type: ignore[misc]
+                await self._rest(0)  # else the loop never forgets what was cancelled
             elif inspect.isawaitable(result):
                 getattr(result, "close", lambda: None)()
                 raise UsageError("it returned a coroutine: declare it with async def")
             elif inspect.isgenerator(result) or inspect.isasyncgen(result):
                 raise UsageError("it returned a generator, which nobody runs: go through it inside")
+            elif isinstance(result, MANAGERS):
+                raise UsageError("it returned a context manager, which nobody enters: do so inside")
             self._made += 1
 
     async def _round(self, sight: Sight) -> None:
@@ -303,12 +310,25 @@ class _Rounds:
 
         Of a full one the trace shows what came as growth, for what went was not traced.
         """
-        memory: list[Allocated] = []
-        for _ in range(2 * self._plan.rounds + 1):
+        await self._fill()
+        gc.collect()
+        memory = [allocated() for _ in range(3)]  # the lists' own growth, with no call in between
+        own_blocks = min(later.blocks - each.blocks for each, later in pairwise(memory))
+        del memory[:-1]
+        for _ in range(2 * self._plan.rounds):
             await self._calls_of(self._calls)
             gc.collect()
             memory.append(allocated())
-        return self._grows(memory, judge_coarsely)
+        return self._grows(memory, judge_coarsely, own_blocks)
+
+    async def _fill(self) -> None:
+        """Call on for a moment: a cache takes as many calls to fill as it has room for."""
+        until_s, before = time.perf_counter() + FILL_S, allocated()
+        for _ in range(FILL_CALLS // self._calls):
+            more_bytes = allocated().large_bytes - before.large_bytes
+            if time.perf_counter() > until_s or more_bytes > FILL_BYTES:
+                return
+            await self._calls_of(self._calls)
 
 
 def _look(sight: Sight) -> Counter[Key]:

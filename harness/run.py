@@ -4,6 +4,7 @@ import argparse
 import atexit
 import errno
 import gc
+import logging
 import os
 import signal
 import sys
@@ -26,8 +27,10 @@ from harness.tracker import Describe, Tracker
 from harness.tracking.descriptors import identify
 
 LEAKED, USAGE = 1, 2
+SHOWN = "backslashreplace"
 DESCRIPTION = """Run a Python program and tell which line opened what it leaves open, and who
-still holds it: at exit, when it runs out of descriptors, and on SIGUSR1."""
+still holds it: at exit, when it runs out of descriptors, on SIGUSR1, and on SIGTERM
+where the program does not take that itself."""
 EXAMPLES = """Exit status: the program's own; 1 with --fail-on-leak; 2 if it could not be run.
 
 examples:
@@ -37,7 +40,7 @@ examples:
       a module; the last dump as a page
   python -m harness run --threshold 200 --http 8099 server.py
       once when 200 descriptors are open, and on http://127.0.0.1:8099
-  python -m harness run --fail-on-leak --exclude .log job.py
+  python -m harness run --fail-on-leak --exclude '*.log' job.py
       in a test: status 1 when what grew is still open, log files aside"""
 
 
@@ -49,7 +52,7 @@ class Session:
 
     def __init__(
         self,
-        out: TextIO,
+        out: TextIO | None,
         *,
         exclude: Sequence[str] = (),
         threshold: int | None = None,
@@ -62,6 +65,7 @@ class Session:
         self._find_holders = find_holders
         self._threshold = threshold
         self._exhausted = False
+        self._pid = os.getpid()
         watches = threshold is not None or trace is not None
         self.tracker = Tracker(
             exclude=tuple(exclude),
@@ -111,7 +115,7 @@ class Session:
             self.dump("at 'too many open files'")
 
     def _opened(self, describe: Describe) -> None:
-        if self._trace is not None:
+        if self._trace is not None and os.getpid() == self._pid:  # a forked child is not traced
             with self.tracker.unwatched():
                 opened = describe()
                 if opened is not None:
@@ -130,8 +134,8 @@ def main(argv: Sequence[str]) -> int:
     """
     try:
         options = _parser().parse_args(argv)
-        module = options.module and options.module[0]
-        program = parse(options.module[1:] if module else options.program, module)
+        is_module = options.module is not None
+        program = parse(options.module if is_module else options.program, is_module)
         session, finish = _session(options)
         answer = _answering(session, options.http)
         session.tracker.__enter__()  # the package that -m imports is the program too
@@ -146,21 +150,80 @@ def _run(
     prepared: Prepared, session: Session, answer: Callable[[], None], finish: Callable[[], None]
 ) -> int:
     """Run the program; `finish`, registered before any handler of the program's, runs last."""
-    atexit.register(finish)
+    end = _End(finish)
+    atexit.unregister(logging.shutdown)  # of the logging that this instrument has imported
+    atexit.register(end)
+    atexit.register(logging.shutdown)
     signal.signal(signal.SIGUSR1, session.on_signal)
+    _dump_at_sigterm(session)
     answer()  # not before the tracker knows what was open when it started
-    status = prepared.run()  # the tracker stays on: exit handlers open and close things too
-    if status < 0:
-        atexit.unregister(finish)
-        atexit.register(_die_of, -status)
-        atexit.register(finish)
-    return status
+    end.status = prepared.run()  # the tracker stays on: exit handlers open and close things too
+    return end.status
+
+
+class _End:
+    """The last exit handler of all: what is open, then death by the signal that ended the program.
+
+    `status` is the program's, negative for a signal, as a program that Ctrl-C ends has.
+    """
+
+    def __init__(self, finish: Callable[[], None]) -> None:
+        self._finish = finish
+        self.status = 0
+
+    def __call__(self) -> None:
+        self._finish()
+        if self.status < 0:
+            _die_of(-self.status)
 
 
 def _die_of(number: int) -> None:
-    """End by the signal, as a program that Ctrl-C ends does."""
+    """End by the signal, whatever takes it now."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
+
+
+def _dump_at_sigterm(session: Session) -> None:
+    """Dump at SIGTERM too, which ends servers, as long as the program does not take it itself.
+
+    A forked child has no part in that, and a program that calls the handler that was there before
+    its own is not ended by it.
+    """
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+
+    def dump_and_die(number: int, frame: FrameType | None) -> None:
+        if signal.getsignal(number) is dump_and_die:
+            session.on_signal(number, frame)
+            _die_of(number)
+
+    _take_sigterm(dump_and_die)
+
+
+def _take_sigterm(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Let `handler` take SIGTERM in this process; a forked child dies of it as ever.
+
+    It is blocked while the process forks: one that came before the child has put back the default
+    would be forgotten there.
+    """
+    term = {signal.SIGTERM}
+    blocked: list[set[int]] = []
+
+    def before() -> None:
+        if signal.getsignal(signal.SIGTERM) is handler:
+            blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, term))
+
+    def after() -> None:
+        if blocked:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked.pop())
+
+    def in_child() -> None:
+        if blocked:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        after()
+
+    signal.signal(signal.SIGTERM, handler)
+    os.register_at_fork(before=before, after_in_parent=after, after_in_child=in_child)
 
 
 def _session(options: argparse.Namespace) -> tuple[Session, Callable[[], None]]:
@@ -207,7 +270,8 @@ class _Aside:
             number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
-        self._file = os.fdopen(moved_aside(number), "w", encoding="utf-8", closefd=False)
+        aside = moved_aside(number)  # a name that is no UTF-8 must harm nobody
+        self._file = os.fdopen(aside, "w", encoding="utf-8", errors=SHOWN, closefd=False)
         self._identity = identify(self._file.fileno())
 
     def write(self, text: str) -> None:
@@ -220,7 +284,7 @@ class _Aside:
     def replace(self, text: str) -> None:
         """Write `text` in the place of what is there."""
         if self._is_gone():
-            self._path.write_text(text, encoding="utf-8")
+            self._path.write_text(text, encoding="utf-8", errors=SHOWN)
             return
         self._file.seek(0)
         self._file.truncate()
@@ -230,8 +294,10 @@ class _Aside:
         return identify(self._file.fileno()) != self._identity
 
 
-def write_at_once(out: TextIO, text: str) -> None:
-    """Write to the program's stderr, which it may have closed, or just be writing to."""
+def write_at_once(out: TextIO | None, text: str) -> None:
+    """Write to the program's stderr, which it may not have, have closed, or just be writing to."""
+    if out is None:
+        return
     with suppress(OSError, ValueError):
         try:
             out.write(text)
@@ -250,14 +316,14 @@ def _answering(session: Session, asked: int | None) -> Callable[[], None]:
 
     def answer() -> None:
         begin()
-        sys.stderr.write(f"[harness] what is open: http://127.0.0.1:{port}/\n")
+        write_at_once(sys.stderr, f"[harness] what is open: http://127.0.0.1:{port}/\n")
 
     return answer
 
 
 def has_leak(report: Report) -> bool:
-    """Say whether something grew: one line opened more than one of a kind that is still open."""
-    return any(group.count > 1 for group in report.groups)
+    """Say whether something grew: one line opened some of a kind more than once, all still open."""
+    return any(group.openings > 1 for group in report.groups)
 
 
 def _leave(status: int) -> NoReturn:
@@ -285,7 +351,7 @@ def _parser() -> Parser:
         action="append",
         default=[],
         metavar="PATTERN",
-        help="leave out this target, kind or file",
+        help="leave out a target, kind or opening file that this fits as a whole (*, ?)",
     )
     add("--report", metavar="FILE", help="the last dump as .json, .html or .txt")
     add("--fail-on-leak", action="store_true", help="exit status 1 when what grew is still open")

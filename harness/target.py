@@ -48,13 +48,15 @@ def _imported(path: Path) -> ModuleType:
     name, root = _dotted(path)
     sys.path.insert(0, str(root))
     if "." not in path.stem:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        if module.__file__ and Path(module.__file__).resolve() == path:
+            return module
     return _as_module(path)
 
 
 def _as_module(path: Path) -> ModuleType:
-    """Load a file whose name has a dot, which `import` would take for a package's."""
-    name = path.stem.replace(".", "_")
+    """Load a file that `import` cannot reach: a dot is in its name, or another module has it."""
+    name = path.stem.replace(".", "_") + "_"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader, f"{path} ends with .py"
     module = sys.modules[name] = importlib.util.module_from_spec(spec)

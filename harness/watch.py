@@ -102,6 +102,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(argv: Sequence[str] | None) -> int:
     options = parser().parse_args(argv)
+    needed_s = (REPORTS_AT_LEAST - 1) * options.every
+    if options.until_leak and options.duration < needed_s:
+        raise UsageError(
+            f"--duration {options.duration:g}: nothing is judged before {needed_s:g} s, with "
+            f"{REPORTS_AT_LEAST} reports; give a longer one, or a shorter --every"
+        )
     return watch(options, found(options.pid, options.name), SystemClock())
 
 
@@ -118,6 +124,10 @@ def found(pid: int | None, name: str | None) -> Process:
     try:
         return Process(number)
     except psutil.NoSuchProcess:
+        if psutil.pid_exists(number):
+            raise UsageError(
+                f"process {number} has ended (a zombie: its parent has not asked how)"
+            ) from None
         raise UsageError(f"no process has PID {number}: `ps -e` lists those there are") from None
     except psutil.AccessDenied:
         raise UsageError(

@@ -565,6 +565,32 @@ def test_a_slow_function_that_keeps_one_large_thing_each_time_leaks(made, holder
     assert f" → {holder}" in leak.held_by[0]
 
 
+@pytest.mark.parametrize("room", [512, 1000])
+def test_a_large_cache_that_fills_is_clean(room, module):
+    """It is called on until it is full: then it grows no more."""
+    source = f"""
+        import collections, functools, itertools
+        NUMBERS, RING = itertools.count(), collections.deque(maxlen={room})
+        @functools.lru_cache(maxsize={room})
+        def row(number): return [number] * 10
+        def cached(): row(next(NUMBERS))
+        def ring(): RING.append("x" * 90 + str(next(NUMBERS)))
+    """
+    functions = module("filling", textwrap.dedent(source))
+    for name in ("cached", "ring"):
+        assert check(functions(name), Plan()).verdict == "clean"
+
+
+def test_timers_that_were_cancelled_are_forgotten_by_a_loop_that_turns(module):
+    """A coroutine that never waits lets no loop turn; between two calls it does."""
+    source = """
+        import asyncio
+        async def target():
+            async with asyncio.timeout(60): pass
+    """
+    assert check(module("timers", textwrap.dedent(source))("target"), Plan()).leaks == ()
+
+
 @pytest.mark.parametrize("pause_s", [0, 0.006])
 def test_a_full_cache_is_clean(pause_s, module):
     """What comes in replaces what was there: the trace sees only the former."""
@@ -693,6 +719,14 @@ def test_the_verdict_on_the_fix(program):
     assert done.stdout.startswith("✓ No leak! app.jobs:fixed: nothing grew over 4 rounds")
     document = json.loads((program / "out.json").read_text(encoding="utf-8"))
     assert (document["verdict"], document["leaks"]) == ("clean", [])
+
+
+def test_a_file_with_the_name_of_a_module_that_is_there_is_the_one_that_was_asked_for(program):
+    """`resource` is the standard library's, and this instrument's."""
+    (program / "resource.py").write_text(PROGRAM, encoding="utf-8")
+    done = run_check("resource.py:leaky", "--calls", "10", cwd=program)
+    assert done.returncode == 1, done.stderr
+    assert "opened at resource.py:6" in done.stdout
 
 
 @pytest.mark.parametrize(("function", "status"), [("leaky", 1), ("fixed", 0)])

@@ -173,6 +173,161 @@ def test_what_a_modules_package_opens_is_open_too(program, tmp_path):
     assert "held by app.KEPT (list, 1 item) → TextIOWrapper" in err
 
 
+AT_THE_END = """
+import atexit, os, signal, sys, tempfile
+FOLDER = tempfile.TemporaryDirectory(dir=os.getcwd())
+KEPT = [open(os.devnull) for _ in range(3)]
+atexit.register(lambda: [print("closed", flush=True), *(each.close() for each in KEPT)])
+"""
+
+
+def test_exit_handlers_run_before_the_last_dump_also_after_ctrl_c(program, tmp_path):
+    """What they close and remove is neither open nor left."""
+    path = program(AT_THE_END + "raise KeyboardInterrupt\n")
+    status, out, err = run("--fail-on-leak", path, cwd=tmp_path)
+    assert (status, out) == (-signal.SIGINT, "closed\n")
+    assert "[harness] 0 resources open at exit" in err
+    assert [each.name for each in tmp_path.iterdir()] == ["program.py"]
+
+
+def test_log_files_that_logging_closes_at_exit_are_closed(program, tmp_path):
+    """Its handler is older than the program: what it closes is no leak."""
+    path = program(
+        "import logging\nfor n in range(3):\n"
+        "    logging.getLogger(f'l{n}').addHandler(logging.FileHandler(f'{n}.log'))\n"
+    )
+    status, _, err = run("--fail-on-leak", path, cwd=tmp_path)
+    assert (status, err.split(",")[0]) == (0, "[harness] 0 resources open at exit")
+
+
+def test_sigterm_dumps_where_the_program_does_not_take_it(program, tmp_path):
+    """Servers are ended so; the report is written, and the death is the signal's."""
+    path = program(LEAK + "import time\nprint('ready', flush=True)\nwhile True: time.sleep(0.05)\n")
+    process = start("--report", "r.txt", path, 3, cwd=tmp_path)
+    assert process.stdout.readline() == "ready\n"
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGTERM
+    assert "[harness] 3 resources open on SIGTERM" in err
+    assert "3 files opened at program.py:4 in leak" in (tmp_path / "r.txt").read_text()
+
+
+def test_a_program_that_takes_sigterm_and_its_forks_are_left_alone(program, tmp_path):
+    """A handler that calls the one before it goes on; a forked child dies of it in silence."""
+    path = program("""
+import os, signal
+child = os.fork()
+if not child:
+    signal.pause()
+os.kill(child, signal.SIGTERM)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+before = signal.getsignal(signal.SIGTERM)
+def mine(number, frame):
+    if callable(before): before(number, frame)
+    raise SystemExit(5)
+signal.signal(signal.SIGTERM, mine)
+os.kill(os.getpid(), signal.SIGTERM)
+""")
+    status, out, err = run(path, cwd=tmp_path)
+    assert (status, out) == (5, "-15\n")
+    assert "SIGTERM" not in err
+
+
+@pytest.mark.parametrize(
+    "to", [["--trace", "t.txt"], ["--report", "r.json"], ["--report", "r.txt"]]
+)
+def test_a_name_that_is_no_unicode_harms_nothing(to, program, tmp_path):
+    """The program opens it as ever; report and trace show its bytes."""
+    path = program("KEPT = open(b'\\xff.txt', 'w')\nprint('ok')\n")
+    status, out, err = run(*to, path, cwd=tmp_path)
+    assert (status, out) == (0, "ok\n")
+    assert "Traceback" not in err
+    assert "udcff.txt" in (tmp_path / to[1]).read_text()
+
+
+BROKEN_HOOKS = {
+    "raises": "def hook(*_): raise RuntimeError('hook broke')\nsys.excepthook = hook",
+    "none": "sys.excepthook = None",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_HOOKS)
+def test_a_hook_that_is_broken_is_told_as_python_tells_it(name, program, tmp_path):
+    """Both errors are shown, without a frame of ours."""
+    path = program(f"import sys\n{BROKEN_HOOKS[name]}\n1 / 0\n")
+    bare = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True)
+    status, _, err = run(path, cwd=tmp_path)
+    assert status == bare.returncode == 1
+    assert err.startswith(bare.stderr)
+
+
+def test_an_exception_that_cannot_be_changed_is_shown(program, tmp_path):
+    """Its class refuses to set any attribute."""
+    path = program(
+        "import dataclasses\n@dataclasses.dataclass(frozen=True)\n"
+        "class Err(Exception): code: int\nraise Err(3)\n"
+    )
+    bare = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True)
+    status, _, err = run(path, cwd=tmp_path)
+    assert status == 1
+    assert err.startswith(bare.stderr)
+
+
+def test_both_ends_of_a_pipe_and_of_a_pair_are_one_opening(program, tmp_path):
+    """One of each is no growth; two are."""
+    line = "KEPT.append((os.pipe(), socket.socketpair()))\n"
+    once = program(f"import os, socket\nKEPT = []\n{line}")
+    status, _, err = run("--fail-on-leak", once, cwd=tmp_path)
+    assert status == 0, err
+    twice = program(f"import os, socket\nKEPT = []\nfor _ in range(2):\n    {line}")
+    assert run("--fail-on-leak", twice, cwd=tmp_path)[0] == 1
+
+
+def test_a_package_that_lacks_something_shows_where(program, tmp_path):
+    """That is an error of the program's, and not that there is no such module."""
+    (tmp_path / "app").mkdir()
+    program("import no_such_thing\n", "app/__init__.py")
+    status, _, err = run("-m", "app", cwd=tmp_path)
+    assert status == 1
+    assert 'app/__init__.py", line 1, in <module>' in err
+    assert "harness" not in err
+
+
+def test_a_file_beside_the_program_may_have_the_name_of_what_we_import(program, tmp_path):
+    """It lies in the current folder, which is no place to look for modules of the instrument."""
+    program("raise SystemExit('not this one')\n", "resource.py")
+    status, _, err = run(program(""), cwd=tmp_path)
+    assert (status, err.split(",")[0]) == (0, "[harness] 0 resources open at exit")
+
+
+def test_a_program_without_stderr_runs(program, tmp_path):
+    """There is nowhere to tell anything; --http tells it to whoever asks."""
+    path = program("print('ran', flush=True)\n")
+    words = " ".join(map(str, (sys.executable, "-m", "harness", "run", "--http", 0, path)))
+    done = subprocess.run(
+        ["sh", "-c", f"{words} 2>&-"],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+
+
+def test_what_a_forked_child_opens_is_not_traced(program, tmp_path):
+    """Nobody would see it closed."""
+    path = program("""
+import os
+child = os.fork()
+if not child:
+    open(os.devnull).close()
+    os._exit(0)
+os.waitpid(child, 0)
+open(__file__).close()
+""")
+    run("--trace", "t.txt", path, cwd=tmp_path)
+    traced = (tmp_path / "t.txt").read_text()
+    assert "program.py" in traced and os.devnull not in traced
+
+
 def test_fails_on_what_grew(program, tmp_path):
     """With --fail-on-leak several of one line that are open give 1; one alone is no growth."""
     path = program(LEAK)
@@ -269,6 +424,7 @@ def test_descriptors_have_the_numbers_they_would_have(program, tmp_path):
         (["--threshold", "none", "x.py"], "none is not a whole number from 1"),
         (["--http", "70000", "x.py"], "--http: 70000 is not a whole number"),
         ([], "nothing to run"),
+        (["-m"], "nothing to run"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_line(tmp_path, words, said):

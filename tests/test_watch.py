@@ -335,16 +335,20 @@ def test_a_process_that_ends_while_it_is_watched_is_said_to_have_ended(child):
 
 
 def test_a_process_that_does_not_exist_is_one_line():
-    """Status 2; a zombie does not exist any more."""
+    """Status 2; what `ps` still shows as a zombie has ended."""
     ended = subprocess.Popen(["true"])
     time.sleep(0.1)
     zombie = watch(ended.pid)
     ended.wait()
     missing = watch(ended.pid)
-    expected = f"python -m harness watch: error: no process has PID {ended.pid}: `ps -e` lists"
-    for result in (zombie, missing):
+    error = "python -m harness watch: error: "
+    gone = f"{error}no process has PID {ended.pid}: `ps -e` lists"
+    for result, said in (
+        (zombie, f"{error}process {ended.pid} has ended (a zombie"),
+        (missing, gone),
+    ):
         assert (result.returncode, result.stdout) == (2, "")
-        assert result.stderr.startswith(expected)
+        assert result.stderr.startswith(said)
         assert result.stderr.count("\n") == 1
 
 

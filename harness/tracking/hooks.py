@@ -109,8 +109,9 @@ class Hooks:
         def note(opened: Any, _: object, frame: FrameType) -> None:  # noqa: ANN401
             is_plumbing = frame.f_code.co_filename.endswith(PLUMBING)
             with self._ledger.on_behalf_of(None, watched=False) if is_plumbing else nullcontext():
+                origin = self._ledger.origin(frame)  # of both ends of a pipe
                 for each in opened if isinstance(opened, tuple) else (opened,):
-                    self._ledger.number(each, frame)
+                    self._ledger.number(each, origin)
 
         return stand_in(real, self._noting(real, note))
 
@@ -153,7 +154,7 @@ class Hooks:
     def _detached(self, real: Call) -> Call:
         def detach(sock: Any) -> Any:  # noqa: ANN401
             number = real(sock)
-            self._ledger.number(number, sys._getframe(1))
+            self._ledger.number(number, self._ledger.origin(sys._getframe(1)))
             return number
 
         return detach
@@ -204,7 +205,7 @@ class Hooks:
 
     def _polling(self, real: Call) -> Call:
         def __init__(poll: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG001
-            self._ledger.number(poll.fileno(), sys._getframe(1))
+            self._ledger.number(poll.fileno(), self._ledger.origin(sys._getframe(1)))
 
         return __init__
 

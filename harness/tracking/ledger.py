@@ -100,11 +100,11 @@ class Ledger:
         if self.on_opened is not None:
             self.on_opened(_named(record))
 
-    def number(self, number: int, frame: FrameType) -> None:
-        """Remember that descriptor `number` was opened at `frame`."""
+    def number(self, number: int, origin: Origin) -> None:
+        """Remember where descriptor `number` was opened."""
         identity = identify(number)
         if identity is not None:
-            self.raw[number] = record = Raw(number, identity, self.origin(frame))
+            self.raw[number] = record = Raw(number, identity, origin)
             if self.on_opened is not None:
                 self.on_opened(record)
 

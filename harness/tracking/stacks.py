@@ -120,7 +120,7 @@ def resolve(stack: RawStack) -> tuple[tuple[Frame, ...], str]:
 
 def _module(file: str) -> str:
     """Name a module by its file: "tempfile", "logging" for logging/__init__.py, "os" if frozen."""
-    path = Path(file.removeprefix("<frozen ").removesuffix(">"))
+    path = Path(file.removeprefix("<frozen ").removesuffix(">") if "frozen" in file else file)
     is_private = path.name.startswith("_")  # `__init__`, `httpx._client`, `pathlib._local`
     return path.parent.name if is_private else path.stem
 
