@@ -124,6 +124,7 @@ class Runner:
         self._began_s = clock.now_s()
         self._operations = 0
         self._failures: dict[str, Failure] = {}
+        self._last: Sample | None = None
 
     def tell(self, event: Event) -> None:
         """Hand `event` to every sink; one that raises is reported once and dropped.
@@ -156,13 +157,17 @@ class Runner:
         """
         verdict = judge_all(self.run.samples, self._judged)
         if interrupted:
-            self._record(self._sample())
+            self._record(self._last or self._sample())
         if verdict.leaking is not None or self.run.verdict is None:
             self.run = replace(self.run, verdict=verdict)
         if self._trace_last and self.run.verdict and self.run.verdict.leaking:
             self._tell_cause()
         self.tell(Ended(self.run, interrupted))
         return self.run
+
+    def look(self) -> None:
+        """Measure how an interrupted run ends, before what ends it takes its tasks away."""
+        self._last = self._sample()
 
     def drive(self, workload: Workload, steps: Iterator[Step]) -> None:
         """Make each step at its time; end early when a resource runs out."""

@@ -297,6 +297,7 @@ async def _play_async(
         under_way = await stack.enter_async_context(cancelled_after())
         with _performing(stage, workload, clock, notices) as runner:
             loop.set_exception_handler(lambda _loop, problem: _unhandled(runner, problem))
+            stop_between_callbacks(loop, runner.look)
             await runner.drive_async(workload, stage.steps(), under_way)
             if stage.options.hold:
                 await clock.wait_until_async(math.inf)

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
@@ -81,8 +82,12 @@ def stop_on_signals() -> None:
         signal.signal(ending, stop)
 
 
-def stop_between_callbacks(loop: "AbstractEventLoop") -> None:
-    """Let the same signals end `loop` between two of its callbacks.
+def stop_between_callbacks(
+    loop: "AbstractEventLoop", first: Callable[[], None] = lambda: None
+) -> None:
+    """Let the same signals end `loop` between two of its callbacks; `first` is called before that.
+
+    Its tasks are all there then; as the loop ends they are cancelled, one after the other.
 
     What is raised between the making of a coroutine and its first step leaves it never awaited, and
     Python says so on stderr. A signal that comes `LOOP_PATIENCE_S` after the first ends a loop that
@@ -91,11 +96,17 @@ def stop_between_callbacks(loop: "AbstractEventLoop") -> None:
     handed_over: Handle | None = None
     since_s = 0.0
 
+    def end(number: int) -> None:
+        try:
+            first()
+        finally:
+            stop(number)
+
     def hand_over(number: int, _frame: FrameType | None) -> None:
         nonlocal handed_over, since_s
         if handed_over is None and not loop.is_closed():
             since_s = time.monotonic()
-            handed_over = loop.call_soon_threadsafe(stop, number)
+            handed_over = loop.call_soon_threadsafe(end, number)
         elif handed_over is None or time.monotonic() - since_s > LOOP_PATIENCE_S:
             if handed_over is not None:
                 handed_over.cancel()

@@ -233,6 +233,16 @@ def test_an_interrupted_run_is_measured_once_more():
     assert [each.elapsed_s for each in told[-1].run.samples] == [0, 1.25]
 
 
+def test_what_ends_an_interrupted_run_is_not_in_its_last_sample():
+    """Its tasks are cancelled then: it was looked at before."""
+    tasks = iter([3, 41, 5])
+    made = runner(reading=lambda: next(tasks))
+    made.start()
+    made.look()
+    run = made.end(interrupted=True)
+    assert [each.values[OPEN_FDS] for each in run.samples] == [3, 41]
+
+
 def test_an_interruption_makes_no_leak_look_stable():
     """Just after the only report a leak has not grown: that is no evidence of anything."""
     opened = iter([8, 14, 14])

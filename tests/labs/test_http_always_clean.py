@@ -1,5 +1,6 @@
 """The HTTP lab ends as cleanly as the file lab, with an event loop, an upstream and a pool."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -51,6 +52,19 @@ def test_a_signal_in_the_middle_of_a_request_is_silent(gap_s, place):
     run = started.end()
     assert (run.status, run.err) == (143, "")
     check(place, run.out)
+
+
+def test_the_last_figures_of_an_interrupted_run_have_all_its_tasks(place):
+    """They are taken before the loop's end cancels them: one task for each open connection."""
+    ports = "--port=0", "--upstream-port=0"
+    started = place.start(
+        "--leaky", "--json", "--report-every=0.2", "--forever", *ports, module=LAB
+    )
+    started.see('"operations": 50')
+    started.process.send_signal(signal.SIGINT)
+    values = json.loads(started.end().lines[-1])["values"]
+    assert values["app_http_connections_open"] > 10
+    assert values["app_tasks"] >= values["app_http_connections_open"]
 
 
 def test_a_killed_parent_takes_its_children_with_it(place):
