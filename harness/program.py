@@ -17,6 +17,12 @@ from harness.errors import UsageError
 
 _OURS = (__file__, str(Path(__file__).parent / "tracking") + os.sep)
 
+_AT_START = {
+    "abc", "codecs", "genericpath", "io", "ntpath", "os", "posixpath", "site", "sitecustomize",
+    "stat", "types", "warnings",
+}  # fmt: skip
+"""Modules that an interpreter imports as it starts, from the standard library's source."""
+
 
 @dataclass(frozen=True)
 class Program:
@@ -68,9 +74,17 @@ def _prepared(spec: ModuleSpec) -> "Prepared":
 
 
 def _set_first_path(folder: str) -> None:
-    """Put the folder first where Python put that of this command, unless told not to (-P)."""
-    if not sys.flags.safe_path:
-        sys.path[0] = folder
+    """Put the folder first where Python put that of this command, unless told not to (-P).
+
+    A module of the program's may have the name of one that this instrument has imported: Python
+    alone would not have, but for those that it starts with.
+    """
+    if sys.flags.safe_path:
+        return
+    sys.path[0] = folder
+    own = {path.stem for path in Path(folder).glob("*.py")} if Path(folder).is_dir() else set()
+    for name in own & sys.stdlib_module_names - _AT_START:
+        sys.modules.pop(name, None)
 
 
 def _compiled(compiled: Callable[[], CodeType]) -> CodeType:

@@ -300,6 +300,17 @@ def test_a_file_beside_the_program_may_have_the_name_of_what_we_import(program, 
     assert (status, err.split(",")[0]) == (0, "[harness] 0 resources open at exit")
 
 
+def test_a_module_of_the_program_may_have_the_name_of_what_we_import(program, tmp_path):
+    """The program imports its own, as without the command."""
+    for name in ("inspect", "argparse", "resource"):
+        program(f"NAME = 'our {name}'\n", f"{name}.py")
+    path = program("import argparse, inspect, resource\n"
+                   "print(argparse.NAME, inspect.NAME, resource.NAME)\n")  # fmt: skip
+    status, out, err = run(path, cwd=tmp_path)
+    assert (status, out) == (0, "our argparse our inspect our resource\n")
+    assert err.startswith("[harness] 0 resources open at exit")
+
+
 def test_a_program_without_stderr_runs(program, tmp_path):
     """There is nowhere to tell anything; --http tells it to whoever asks."""
     path = program("print('ran', flush=True)\n")
