@@ -143,7 +143,13 @@ def as_text(target: str, result: Result) -> str:
             lines.append(f"then a call failed: {result.reason}")
         lines.append(f"mend it, then: python -m harness check {target}")
         return "\n".join(lines) + "\n"
-    lines = [f"✓ No leak! {target}: nothing grew over {result.rounds} rounds, {result.calls} calls"]
+    what = "no steady growth" if result.more else "nothing grew"
+    lines = [f"✓ No leak! {target}: {what} over {result.rounds} rounds, {result.calls} calls"]
+    lines += [
+        f"  {count} {noun(kind, count)} more than before, as of a pool that fills; a leak as rare "
+        "shows with more --calls"
+        for kind, count in result.more.items()
+    ]
     lines += [
         f"  {count} {noun(kind, count)} in a round closed only after the calls, by themselves or as"
         " garbage was collected: no leak, but nothing closes them at once"

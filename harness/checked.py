@@ -41,7 +41,9 @@ def _judged(orders: dict[str, object]) -> Result:
     except UsageError as error:
         return Result("unknown", reason=str(error))
     except BaseException as error:  # noqa: BLE001 (a target may raise anything, SystemExit too)
-        frames = traceback.extract_tb(error.__traceback__)[-1:]
+        ours = str(Path(__file__).parent) + os.sep
+        all_frames = traceback.extract_tb(error.__traceback__)
+        frames = [each for each in all_frames if not each.filename.startswith(ours)][-1:]
         what = "".join(traceback.format_exception_only(error)).strip()
         at = "".join(f" at {each.filename}:{each.lineno} in {each.name}" for each in frames)
         return Result("unknown", reason=f"{target} raised {what}{at}")

@@ -39,7 +39,8 @@ class Leak:
 class Result:
     """What the rounds showed.
 
-    `late` counts, by kind, what closed only after the calls; `reason` says why the verdict is
+    `late` counts, by kind, what closed only after the calls, and `more` what was open more at the
+    end than at the beginning, though no leak was made of it; `reason` says why the verdict is
     unknown, or how a call failed.
     """
 
@@ -49,3 +50,4 @@ class Result:
     leaks: tuple[Leak, ...] = ()
     late: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
+    more: Mapping[str, int] = field(default_factory=dict)

@@ -255,9 +255,17 @@ class _Rounds:
     def _result(self, leaking: Mapping[Key, Growth], sight: Sight) -> Result:
         rounds = len(self._counts) - 1
         if not leaking:
-            return Result("clean", rounds * self._calls, rounds, late=dict(self._late))
+            late, more = dict(self._late), self._more()
+            return Result("clean", rounds * self._calls, rounds, late=late, more=more)
         leaks = _evidence(leaking, sight)
         return Result("leak", rounds * self._calls, rounds, leaks, dict(self._late))
+
+    def _more(self) -> dict[str, int]:
+        """Count by kind what is open more than at first: a pool filled, or a rare leak hides."""
+        more: Counter[str] = Counter()
+        for (kind, _, _), number in (self._counts[-1] - self._counts[0]).items():
+            more[kind] += number
+        return dict(more)
 
     def _memory_rises(self) -> bool:
         """Tell whether it does in each round: then as many more tell a leak from what fills."""
@@ -303,7 +311,7 @@ class _Rounds:
             leaks = ()
         calls = self._calls * self._plan.rounds
         verdict: Verdict = "leak" if leaks else "clean"
-        return Result(verdict, calls, self._plan.rounds, leaks, dict(self._late))
+        return Result(verdict, calls, self._plan.rounds, leaks, dict(self._late), "", self._more())
 
     async def _goes_on_growing(self) -> bool:
         """Tell whether memory grows on for twice as many rounds: a cache may have been filling.

@@ -513,9 +513,11 @@ def test_a_pool_that_fills_is_clean(module):
         def target():
             if len(POOL) < 27: POOL.append(open("/dev/null"))
     """
-    assert (
-        check(module("pool", textwrap.dedent(source))("target"), Plan(calls=10)).verdict == "clean"
-    )
+    found = check(module("pool", textwrap.dedent(source))("target"), Plan(calls=10))
+    assert (found.verdict, found.more) == ("clean", {"file": 22})
+    said = as_text("pool", found)
+    assert "no steady growth" in said and "nothing grew" not in said
+    assert "22 files more than before" in said
 
 
 def test_what_a_collection_takes_back_is_clean_and_said(module):
@@ -745,6 +747,10 @@ def test_a_file_whose_name_has_a_dot_is_judged(function, status, program):
         ("app.jobs:slow", "no verdict within 1 s"),
         ("app.jobs:gone", "the process ended with status 7"),
         ("app.jobs:wants", "cannot be called without arguments"),
+        (
+            "time:sleep",
+            "time:sleep raised TypeError: time.sleep() takes exactly one argument (0 given)\n",
+        ),
         ("app.jobs:nothing", "has no callable 'nothing'"),
         ("app.nothing:leaky", "could not be imported: ModuleNotFoundError"),
         ("app/nothing.py:leaky", "no such file"),
