@@ -106,11 +106,19 @@ def event_lines(lab: Lab, event: Event) -> Iterator[tuple[str, str | None]]:
         yield from ((f"    {line}", None) for line in event.lines)
 
 
+def undecided_lines(event: Ended) -> Iterator[str]:
+    """Yield why a run that came to its end has no verdict: its table says `n/a`."""
+    run, verdict = event.run, event.run.verdict
+    if verdict and verdict.leaking is None and not event.interrupted and not run.exhaustion:
+        yield f"No verdict: {verdict.evidence}; a leak grows in three reports or more"
+
+
 def end_lines(lab: Lab, event: Ended) -> Iterator[str]:
     """Yield what is left to say when a run is over: failures, and the views from outside."""
     last = event.run.samples[-1]
     if event.interrupted:
         yield from ("", "Interrupted; measured so far:", report_line(lab, last))
+    yield from undecided_lines(event)
     for failure in event.run.failures:
         operations = "operation" if failure.count == 1 else "operations"
         yield f"{failure.kind}: {failure.count} {operations} failed, first {failure.operation}"

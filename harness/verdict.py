@@ -25,7 +25,7 @@ def judge(samples: Sequence[Sample], gauge: Gauge) -> Verdict:
     values = [sample.values.get(gauge) for sample in reports]
     known = [value for value in values if value is not None]
     if len(known) < len(values) or len(known) < REPORTS_FOR_STABLE:
-        return Verdict(None, gauge, 0.0, "too little data: let it run for three reports or more")
+        return Verdict(None, gauge, 0.0, "too little data")
     rate = _growth_per_operation(reports, known)
     return Verdict(_leaking(known, rate), gauge, rate, _evidence(reports, known, gauge))
 

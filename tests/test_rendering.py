@@ -200,3 +200,12 @@ def test_a_line_that_is_not_ours_is_refused(line):
     """With an error, not with a made-up event."""
     with pytest.raises(ValueError):
         Reader(LAB).events(line)
+
+
+def test_a_run_that_ends_undecided_says_why():
+    """Its table has `n/a` for the risk; one that was interrupted or ran out has its own words."""
+    short = run("leaky", 2)
+    said = "No verdict: "
+    assert said in shown(events(short))
+    assert said not in shown(events(short, interrupted=True))
+    assert said not in shown(events(run("leaky")))
