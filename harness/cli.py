@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from . import command
-from .command import USAGE
 from .errors import UsageError
 from .model import Lab, Option, Variant
 
@@ -97,7 +96,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print `message` in one line on stderr and exit with status 2."""
-        self.exit(USAGE, f"{self.prog}: error: {message} (--help shows examples)\n")
+        sys.exit(command.refuse(self.prog, f"{message} (--help shows examples)"))
 
 
 def between(minimum: float, maximum: float, whole: bool = False) -> Callable[[str], float]:

@@ -59,7 +59,14 @@ def _written(status: int) -> int:
 
 
 def refuse(program: str, message: str) -> int:
-    """Say in one line on stderr why `program` cannot do as asked; return the exit status."""
+    """Say in one line on stderr why `program` cannot do as asked; return the exit status.
+
+    A terminal gets it folded between words, but for a command in it, which somebody may copy.
+    """
+    from .terminal import Terminal
+
     if sys.stderr is not None:
-        sys.stderr.write(f"{program}: error: {message}\n")
+        terminal = Terminal(sys.stderr)
+        show = terminal.line if "python -m " in message else terminal.prose
+        show(f"{program}: error: {message}")
     return USAGE
