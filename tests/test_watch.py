@@ -400,6 +400,10 @@ def test_control_characters_of_a_command_line_do_not_reach_the_terminal():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (
+            ["1", "--until-leak", "--duration", "1", "--every", "2"],
+            "--duration 1: nothing is judged before 4 s, with 3 reports; give a longer one",
+        ),
         (["0"], "0 is not a whole number from 1"),
         (["x"], "x is not a whole number"),
         (["1", "--every", "nan"], "nan is not a number from 0.05"),
