@@ -66,6 +66,7 @@ class Session:
         self._threshold = threshold
         self._exhausted = False
         self._pid = os.getpid()
+        self._forks = 0
         watches = threshold is not None or trace is not None
         self.tracker = Tracker(
             exclude=tuple(exclude),
@@ -103,7 +104,16 @@ class Session:
         if self._trace is not None:
             with suppress(OSError):
                 self._trace.poll()
-        return self.dump("at exit")
+        report = self.dump("at exit")
+        if self._forks:
+            many = "child was" if self._forks == 1 else "children were"
+            said = f"[harness] {self._forks} {many} forked: what they open is not seen\n"
+            write_at_once(self._out, said)
+        return report
+
+    def on_fork(self) -> None:
+        """Count a child that goes on with a copy of everything, where nothing is dumped."""
+        self._forks += 1
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Dump because a signal asks for it."""
@@ -150,6 +160,7 @@ def _run(
     prepared: Prepared, session: Session, answer: Callable[[], None], finish: Callable[[], None]
 ) -> int:
     """Run the program; `finish`, registered before any handler of the program's, runs last."""
+    os.register_at_fork(after_in_parent=session.on_fork)
     end = _End(finish)
     atexit.unregister(logging.shutdown)  # of the logging that this instrument has imported
     atexit.register(end)

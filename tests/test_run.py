@@ -323,6 +323,22 @@ def test_a_program_without_stderr_runs(program, tmp_path):
     assert (done.returncode, done.stdout) == (0, "ran\n")
 
 
+def test_forked_children_are_told_of(program, tmp_path):
+    """A server of several processes does its work in those: a clean parent says nothing of them."""
+    path = program("""
+import os
+for _ in range(2):
+    if not (child := os.fork()):
+        os._exit(0)
+    os.waitpid(child, 0)
+""")
+    err = run(path, cwd=tmp_path)[2]
+    assert err.endswith("\n[harness] 2 children were forked: what they open is not seen\n")
+    assert (
+        "forked" not in run(program("import subprocess; subprocess.run('true')"), cwd=tmp_path)[2]
+    )
+
+
 def test_what_a_forked_child_opens_is_not_traced(program, tmp_path):
     """Nobody would see it closed."""
     path = program("""
