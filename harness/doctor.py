@@ -185,7 +185,9 @@ def plots() -> Finding:
     """Tell whether `--plot` can draw."""
     if importlib.util.find_spec("matplotlib"):
         return Finding(READY, "matplotlib", "installed")
-    return Finding(STAND_IN, "matplotlib", "not installed: no --plot", "pip install '.[plot]'")
+    return Finding(
+        STAND_IN, "matplotlib", "not installed: no --plot", "python -m pip install -e '.[plot]'"
+    )
 
 
 def findings(folder: Path, clock: Clock) -> Iterator[Finding]:

@@ -39,7 +39,7 @@ def check(path: str) -> None:
     if find_spec("matplotlib") is None:
         raise UsageError(
             f"--plot {path}: it needs matplotlib; install it with "
-            "`python -m pip install 'resource-leak-lab[plot]'`"
+            "`python -m pip install -e '.[plot]'`"
         )
 
 

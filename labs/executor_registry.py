@@ -181,7 +181,9 @@ LAB = Lab(
         "curl 'http://localhost:{port}/debug/pprof/goroutine?debug=1' | head -20",
     ),
     hints=(
-        "No descriptor grows: look at the threads; goroutine?debug=1 groups them by their stacks.",
+        "No descriptor grows: look at the threads. While --leaky runs, "
+        "http://localhost:6060/debug/pprof/goroutine?debug=1 (with --mine: port 6062) groups them "
+        "by their stacks.",
         "JobRunner._pools holds every job's executor, and an executor that is held keeps threads.",
         "End the executor where the job ends, also when it fails: `with ThreadPoolExecutor(...)`; "
         "and take it out of _pools.",

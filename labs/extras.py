@@ -22,10 +22,7 @@ def needs(library: str, extra: str, module: str, program: str) -> Iterator[None]
     except ModuleNotFoundError as error:
         if error.name != library:
             raise
-        message = (
-            f"it needs {library}; install it with "
-            f"`python -m pip install 'resource-leak-lab[{extra}]'`"
-        )
+        message = f"it needs {library}; install it with `python -m pip install -e '.[{extra}]'`"
         if module == "__main__":
             sys.exit(refuse(program, message))
         raise ImportError(message) from None

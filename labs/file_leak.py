@@ -152,8 +152,9 @@ LAB = Lab(
         "curl http://localhost:{port}/debug/pprof/",
     ),
     hints=(
-        "Run it and read the two lines below the warning: they name the line that opens the files, "
-        "and the object that keeps them. `python -m labs.file_leak --leaky`",
+        "Run your copy and read the two lines below the warning: they name the line that opens the "
+        "files, and the object that keeps them. `python -m labs.file_leak --mine`; --leaky runs it "
+        "as it was given.",
         "LogAggregator._recent holds every file object ever opened. CPython closes a file when "
         "the last reference to it goes, and this one stays. What does the status page need?",
         "Write inside `with open(...) as file:`, so that the file is closed on every path, and let "

@@ -175,7 +175,8 @@ LAB = Lab(
         "curl 'http://localhost:{port}/debug/pprof/goroutine?debug=2' | grep -A6 'chan receive'",
     ),
     hints=(
-        "Descriptors grow, and threads as fast. Look at the threads: goroutine?debug=2 shows in "
+        "Descriptors grow, and threads as fast. Look at the threads: while --leaky runs, "
+        "http://localhost:6060/debug/pprof/goroutine?debug=2 (with --mine: port 6062) shows in "
         "which line of yours each of them waits, and for what.",
         "Nobody holds a finished upload but its thread: _write waits in Queue.get for one chunk "
         "more than there are, inside the `with` block, and its stack holds the file.",

@@ -234,8 +234,9 @@ LAB = Lab(
         "curl 'http://localhost:{port}/debug/pprof/goroutine?debug=2' | grep -A2 'IO wait'",
     ),
     hints=(
-        "Threads grow, one for each reading that came to nothing. goroutine?debug=2 shows the line "
-        "in which they are stuck, and each one's connection.",
+        "Threads grow, one for each reading that came to nothing. While --leaky runs, "
+        "http://localhost:6060/debug/pprof/goroutine?debug=2 (with --mine: port 6062) shows the "
+        "line in which they are stuck, and each one's connection.",
         "_ask waits in connection.recv, which has no time limit: read gave the device up, and its "
         "thread does not know that. Its stack holds the connection.",
         "Give create_connection a timeout, and each recv what is left until the deadline "

@@ -188,7 +188,9 @@ LAB = Lab(
         "curl 'http://localhost:{port}/debug/pprof/goroutine?debug=1' | head -20",
     ),
     hints=(
-        "Look at the tasks: goroutine?debug=1 groups them by the line in which they wait.",
+        "Look at the tasks: while --leaky runs, "
+        "http://localhost:6060/debug/pprof/goroutine?debug=1 (with --mine: port 6062) groups them "
+        "by the line in which they wait.",
         "Watchlist._following holds each task, and the frame of each task holds its connection.",
         "remove has to end the symbol's task: find it by its symbol, cancel it, and await its end.",
     ),

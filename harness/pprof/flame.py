@@ -6,7 +6,7 @@ from html import escape
 from zlib import crc32
 
 from harness.pprof.profile import Profile, ValueType, column
-from harness.pprof.units import amount, printable
+from harness.pprof.units import counted, printable
 
 WIDTH = 1200
 _ROW = 18
@@ -86,8 +86,8 @@ def boxes(profile: Profile, width: int = WIDTH) -> Iterator[Box]:
 
 def _box(node: Node, x: float, depth: int, root: Node, scale: float, unit: ValueType) -> Box:
     share = f"{100 * node.width / root.width:.1f} %"
-    value = amount(node.value - node.gone, unit.unit)
-    title = f"{node.name}: {value} {printable(unit.type)}, {share}"
+    value = counted(node.value - node.gone, unit.type, unit.unit)
+    title = f"{node.name}: {value}, {share}"
     return Box(x, node.width * scale, depth, node.name, title, node.gone > node.value)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.pprof.collect import PROFILE, PROFILE_IS, SNAPSHOTS
 from harness.pprof.flame import svg
 from harness.pprof.profile import Profile, column
-from harness.pprof.units import amount
+from harness.pprof.units import counted
 
 _ASSETS = {"ui.css": "text/css", "ui.js": "text/javascript"}
 
@@ -108,8 +108,8 @@ widen it. With seconds, a snapshot shows what came (warm) and went (green) in th
 def _total(profile: Profile) -> str:
     shown = column(profile)
     unit = profile.types[shown]
-    value = amount(sum(sample.values[shown] for sample in profile.samples), unit.unit)
-    return " ".join([f"Total: {value} {unit.type}.", *profile.comments])
+    total = sum(sample.values[shown] for sample in profile.samples)
+    return " ".join([f"Total: {counted(total, unit.type, unit.unit)}.", *profile.comments])
 
 
 def _options(selected: str) -> str:

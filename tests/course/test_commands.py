@@ -51,7 +51,7 @@ def test_the_last_hint_of_the_longest_name_fits_a_terminal(course):
 
 def test_a_command_in_a_hint_is_not_broken(course):
     """It can be copied from the line on which it begins."""
-    assert "`python -m labs.file_leak --leaky`" in course("hint file_leak")[1].splitlines()[-1]
+    assert "`python -m labs.file_leak --mine`" in course("hint file_leak")[1].splitlines()[-1]
 
 
 def test_the_course_has_an_end(course):

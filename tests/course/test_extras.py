@@ -8,7 +8,7 @@ import pytest
 from running import ROOT
 
 MISSING = "raise ModuleNotFoundError(\"No module named 'sqlalchemy'\", name='sqlalchemy')\n"
-INSTALL = "it needs sqlalchemy; install it with `python -m pip install 'resource-leak-lab[db]'`"
+INSTALL = "it needs sqlalchemy; install it with `python -m pip install -e '.[db]'`"
 
 
 @pytest.fixture

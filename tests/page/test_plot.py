@@ -150,5 +150,5 @@ def test_without_matplotlib_it_says_how_to_install_it(
     assert main(LAB, "labs.file_leak", ["--leaky", "--plot", "run.svg"]) == 2
     assert capsys.readouterr().err == (
         "labs.file_leak: error: --plot run.svg: it needs matplotlib; "
-        "install it with `python -m pip install 'resource-leak-lab[plot]'`\n"
+        "install it with `python -m pip install -e '.[plot]'`\n"
     )

@@ -85,8 +85,8 @@ def test_svg_is_a_picture_that_stands_alone(after: str, tmp_path: Path) -> None:
     text = (tmp_path / "x.svg").read_text()
     root = ElementTree.fromstring(text)
     titles = [each.text for each in root.iter("{http://www.w3.org/2000/svg}title")]
-    assert "net.read: 48 goroutine, 96.0 %" in titles
-    assert titles[0] == "all: 50 goroutine, 100.0 %"
+    assert "net.read: 48 goroutines, 96.0 %" in titles
+    assert titles[0] == "all: 50 goroutines, 100.0 %"
     assert "script" not in text
 
 

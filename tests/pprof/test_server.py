@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import re
 import resource
 import socket
 import sys
@@ -236,7 +237,8 @@ def test_a_flame_graph_is_drawn_without_anything_from_elsewhere(
     """The page has its boxes; script and style come from this server alone."""
     program.start(programs.iterates, "probed")
     page = server.get("ui?profile=goroutine").text
-    assert "programs.generated: 1 goroutine" in page
+    assert "programs.generated: 1 goroutine," in page
+    assert re.search(r"<p>Total: ([2-9]|\d\d+) goroutines\.", page)
     assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
     assert server.get("ui.js").headers["Content-Type"].startswith("text/javascript")
     assert server.get("ui.css").status == 200
