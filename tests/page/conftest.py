@@ -68,6 +68,7 @@ def visit(place: Place) -> Seen:
         page.wait_for_selector("article.fixed .verdict.stable")
         keyboard = by_keyboard(page)
         page.wait_for_selector("#open .held:not(:empty)")
+        page.wait_for_selector("text=fixed: nothing, at the last look")  # not amid an operation
         live = texts(page)
         page.uncheck("#to-limit")
         picture = page.screenshot(full_page=True, clip=upper_part(page))
