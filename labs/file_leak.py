@@ -14,6 +14,7 @@ from harness.model import Exercise, Gauge, Lab, Run, Setting, View, Workload
 from harness.probes import fds
 from leaky import file_leak as leaky
 
+from .kept import MEGABYTE, kept_bytes
 from .words import are
 
 FILES_OPENED = Gauge("app_files_opened_total", "Files opened", "Files opened")
@@ -56,6 +57,8 @@ def batches_are_written(subject: ModuleType, directory: Path) -> str | None:
             return (
                 f"logfile_{batch}.txt holds {stored!r} instead of {records!r}; write before closing"
             )
+        if size is None:
+            return "store returned None; return the number of bytes that are in the file"
         if size != len(records.encode()):
             return f"store returned {size} for {len(records.encode())} bytes; measure a closed file"
     return None
@@ -109,6 +112,23 @@ def a_failed_write_closes_too(subject: ModuleType, directory: Path) -> str | Non
     )
 
 
+def records_are_not_kept(subject: ModuleType, directory: Path) -> str | None:
+    """What is stored is in the files, and no longer in memory."""
+    aggregator, batches = subject.LogAggregator(directory), 4
+    aggregator.store(0, "record")
+
+    def store() -> None:
+        for batch in range(1, batches + 1):
+            aggregator.store(batch, "x" * MEGABYTE)
+
+    if (kept := kept_bytes(store) // MEGABYTE) == 0:
+        return None
+    return (
+        f"after {batches} batches of 1 MB {kept} MB are still in memory; keep the names, not the "
+        "records"
+    )
+
+
 EXERCISE = Exercise(
     task=(
         "The aggregator stores each batch of records in a file and lists the latest on a status "
@@ -119,6 +139,7 @@ EXERCISE = Exercise(
         recent_names_the_latest,
         nothing_stays_open,
         a_failed_write_closes_too,
+        records_are_not_kept,
     ),
 )
 
