@@ -180,12 +180,13 @@ def added_twice_is_followed_once(subject: ModuleType, _directory: Path) -> str |
         got = await watchlist.add("A")
         await watchlist.remove("A")
         left = len(asyncio.all_tasks()) - before
-        closed = await _until(lambda: (fds.count() or 0) <= open_)
         if got != "1.00" or watchlist.prices():
             return f"A was added twice: add gave {got!r}, and after remove {watchlist.prices()}"
         if left > 0:
             return f"A was added twice, and removed: {are(left, 'task')} left; follow it once"
-        return None if closed else "A was added twice, and removed: a connection is open; close it"
+        if await _until(lambda: (fds.count() or 0) <= open_):
+            return None
+        return "A was added twice, and removed: a connection is open; close it"
 
     return _told(subject, story)
 
