@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from fixed import file_leak as fixed
 from harness import listing, table
@@ -71,10 +72,26 @@ def recent_names_the_latest(subject: ModuleType, directory: Path) -> str | None:
         aggregator.store(batch, "record")
     wanted = [f"logfile_{batch}.txt" for batch in range(3, subject.RECENT + 3)]
     if aggregator.recent() == wanted:
-        return None
+        return _records_kept(aggregator)
     return (
         f"recent() gives {len(aggregator.recent())} names after {subject.RECENT + 3} batches, not "
         f"the latest {subject.RECENT} in order; keep the names, not the files"
+    )
+
+
+def _records_kept(aggregator: Any) -> str | None:  # noqa: ANN401 - of any copy
+    """Say how much of what is in the files is in memory, too: a status page needs names."""
+    batches = 4
+
+    def store() -> None:
+        for batch in range(batches):
+            aggregator.store(batch, "x" * MEGABYTE)
+
+    if (kept := kept_bytes(store) // MEGABYTE) == 0:
+        return None
+    return (
+        f"after {batches} batches of 1 MB {kept} MB are still in memory; keep the names, not the "
+        "records"
     )
 
 
@@ -112,23 +129,6 @@ def a_failed_write_closes_too(subject: ModuleType, directory: Path) -> str | Non
     )
 
 
-def records_are_not_kept(subject: ModuleType, directory: Path) -> str | None:
-    """What is stored is in the files, and no longer in memory."""
-    aggregator, batches = subject.LogAggregator(directory), 4
-    aggregator.store(0, "record")
-
-    def store() -> None:
-        for batch in range(1, batches + 1):
-            aggregator.store(batch, "x" * MEGABYTE)
-
-    if (kept := kept_bytes(store) // MEGABYTE) == 0:
-        return None
-    return (
-        f"after {batches} batches of 1 MB {kept} MB are still in memory; keep the names, not the "
-        "records"
-    )
-
-
 EXERCISE = Exercise(
     task=(
         "The aggregator stores each batch of records in a file and lists the latest on a status "
@@ -139,7 +139,6 @@ EXERCISE = Exercise(
         recent_names_the_latest,
         nothing_stays_open,
         a_failed_write_closes_too,
-        records_are_not_kept,
     ),
 )
 
