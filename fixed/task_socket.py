@@ -1,11 +1,11 @@
 """A watchlist that follows symbols on a price feed, each over a connection of its own.
 
-Each task is kept by its symbol. `remove` cancels it and waits until it has ended, and with it its
-`with` block, which closes the connection.
+Each task is kept by its symbol. `remove` cancels it and waits until it has ended; with it goes its
+connection.
 """
 
 import asyncio
-from contextlib import closing
+from contextlib import ExitStack
 
 
 class Watchlist:
@@ -17,28 +17,31 @@ class Watchlist:
         self._following: dict[str, asyncio.Task[None]] = {}
 
     async def add(self, symbol: str) -> str:
-        """Follow `symbol` from now on; return its first price."""
+        """Follow `symbol` from now on, once, however often it is added; return its price."""
         reader, writer = await asyncio.open_connection(*self._address)
-        writer.write(f"{symbol}\n".encode())
-        self._prices[symbol] = (await reader.readline()).decode().strip()
-        task = asyncio.create_task(self._follow(symbol, reader, writer))
-        self._following[symbol] = task
-        return self._prices[symbol]
+        with ExitStack() as unless_followed:
+            unless_followed.callback(writer.close)
+            writer.write(f"{symbol}\n".encode())
+            price = (await reader.readline()).decode().strip()
+            if symbol not in self._prices:
+                task = asyncio.create_task(self._follow(symbol, reader))
+                task.add_done_callback(lambda _: writer.close())
+                self._following[symbol] = task
+                unless_followed.pop_all()
+            self._prices[symbol] = price
+        return price
 
     async def remove(self, symbol: str) -> None:
         """Follow `symbol` no longer."""
+        del self._prices[symbol]
         task = self._following.pop(symbol)
         task.cancel()
         await asyncio.wait([task])
-        del self._prices[symbol]
 
     def prices(self) -> dict[str, str]:
         """Return the latest price of each symbol that is followed."""
         return dict(self._prices)
 
-    async def _follow(
-        self, symbol: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        with closing(writer):
-            async for line in reader:
-                self._prices[symbol] = line.decode().strip()
+    async def _follow(self, symbol: str, reader: asyncio.StreamReader) -> None:
+        async for line in reader:
+            self._prices[symbol] = line.decode().strip()

@@ -1,8 +1,10 @@
 """Lab 18: one service, three leaks; which request leaks what? `python -m labs.capstone`."""
 
+import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,10 +13,13 @@ from fixed import capstone as fixed
 from harness import table
 from harness.cli import main
 from harness.gauges import OPEN_FDS, THREADS
+from harness.mine import load
 from harness.model import Exercise, Gauge, Lab, Option, Setting, Workload
+from harness.patience import TICK_S, Patience
 from harness.probes import fds
 from leaky import capstone as leaky
 
+from .drafts import drafted_elsewhere
 from .started import Started
 from .words import are
 
@@ -87,6 +92,15 @@ def documents_are_stored_whole(subject: ModuleType, directory: Path) -> str | No
         return "a document that could not be stored raised no error; let its sender see it"
 
 
+def a_draft_is_beside_its_document(subject: ModuleType, directory: Path) -> str | None:
+    """A draft is in the folder of the documents: from another disk it could not be renamed."""
+    with closing(subject.Intake(directory)) as intake:
+        folder = drafted_elsewhere(lambda: intake.receive("a", "text"), directory)
+    if folder is None:
+        return None
+    return f"a draft was in {folder}; that may be another disk: put it beside the document"
+
+
 def _text(directory: Path) -> str:
     return (directory / "a").read_text(encoding="utf-8")
 
@@ -121,6 +135,36 @@ def searches_find(subject: ModuleType, directory: Path) -> str | None:
     return None
 
 
+def documents_are_read_together(subject: ModuleType, directory: Path) -> str | None:
+    """find reads as many documents at a time as there are readers."""
+    pipes = [directory / str(number) for number in range(subject.READERS)]
+    for pipe in pipes:
+        os.mkfifo(pipe)  # opening it to read waits for a writer
+    with closing(subject.Intake(directory)) as intake:
+        names = [pipe.name for pipe in pipes]
+        search = threading.Thread(target=intake.find, args=("x", names), daemon=True)
+        search.start()
+        writers: dict[Path, int] = {}
+        together = Patience(PATIENCE_S).until(lambda: _all_opened(pipes, writers))
+        while search.is_alive():
+            for pipe in list(writers):
+                os.close(writers.pop(pipe))
+            search.join(TICK_S)
+            _all_opened(pipes, writers)
+    if together:
+        return None
+    return f"{subject.READERS} documents were not read at the same time; keep the readers"
+
+
+def _all_opened(pipes: Sequence[Path], writers: dict[Path, int]) -> bool:
+    """Open to write those pipes that somebody reads; return whether all are."""
+    for pipe in pipes:
+        with suppress(OSError):  # nobody reads it now
+            if pipe not in writers:
+                writers[pipe] = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    return len(writers) == len(pipes)
+
+
 def a_request_leaves_nothing_open(subject: ModuleType, directory: Path) -> str | None:
     """Four requests of one kind leave no descriptor open that was not open before."""
     _furnish(directory)
@@ -138,7 +182,9 @@ def closing_ends_the_readers(subject: ModuleType, directory: Path) -> str | None
     """A service that was closed has no threads left."""
     _furnish(directory)
     started = Started()
-    with closing(subject.Intake(directory)) as intake:
+    # A module of its own: threads that this one keeps for all its services began in other tests.
+    fresh = load(Path(str(subject.__file__)), leaky)
+    with closing(fresh.Intake(directory)) as intake:
         intake.find("1", ["good", "bad"])
     if started.end(PATIENCE_S):
         return None
@@ -186,8 +232,10 @@ LAB = Lab(
         ),
         behaviours=(
             documents_are_stored_whole,
+            a_draft_is_beside_its_document,
             amounts_are_added_up,
             searches_find,
+            documents_are_read_together,
             a_request_leaves_nothing_open,
             closing_ends_the_readers,
         ),

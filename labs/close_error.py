@@ -16,11 +16,17 @@ from harness.model import Exercise, Gauge, Lab, Setting, Workload
 from harness.probes import fds
 from leaky import close_error as leaky
 
+from .kept import kept_bytes
+
 DAYS = Gauge("app_exports_finished_total", "Days exported", "Days exported")
 ERRORS = Gauge("app_errors_heard_total", "Errors heard", "Errors heard")
 ROOM_BYTES = 64
 """Enough for the index of ORDERS orders, and not for their rows."""
 ORDERS = 8
+LARGE = 2**18
+"""Characters: more than a file's buffer takes."""
+FEW = 2
+"""So many large orders may be in memory."""
 
 
 @contextmanager
@@ -114,6 +120,21 @@ def two_errors_leave_nothing_open(subject: ModuleType, directory: Path) -> str |
     return f"left open when both closes failed: {still}" if still else None
 
 
+def orders_are_written_as_they_come(subject: ModuleType, directory: Path) -> str | None:
+    """The orders of a day that is not finished are in its files, but for a buffer."""
+    exporter, orders = subject.Exporter(directory), 8
+
+    def add() -> None:
+        for number in range(orders):
+            exporter.add("day", number, "x" * LARGE)
+
+    kept = kept_bytes(add) // LARGE
+    exporter.finish("day")
+    if kept <= FEW:
+        return None
+    return f"{kept} of {orders} large orders are in memory until finish; write each as it comes"
+
+
 def the_next_day_goes_on(subject: ModuleType, directory: Path) -> str | None:
     """A day that failed is over: it can be exported again when there is room."""
     exporter = subject.Exporter(directory)
@@ -169,6 +190,7 @@ LAB = Lab(
             the_index_is_closed_all_the_same,
             two_errors_leave_nothing_open,
             the_next_day_goes_on,
+            orders_are_written_as_they_come,
         ),
     ),
 )

@@ -76,11 +76,12 @@ def items_are_worked_on_together(subject: ModuleType, _directory: Path) -> str |
 
 def errors_reach_the_caller(subject: ModuleType, _directory: Path) -> str | None:
     """What the work raises, run raises; the failed job's threads end too."""
-    started, runner = Started(), subject.JobRunner()
+    started, runner, kept = Started(), subject.JobRunner(), []
     for job in range(3):
         try:
             runner.run(job, int, ["1", "one"])
-        except ValueError:
+        except ValueError as error:
+            kept.append(error)  # as an error report would, and with it the frames of the failure
             continue
         return "run(int, ['1', 'one']) raised no ValueError; let its caller see the error"
     return _left_over(started, "3 jobs that failed", "the executor must be ended on that path too")

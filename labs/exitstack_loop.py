@@ -15,9 +15,12 @@ from harness.model import Exercise, Gauge, Lab, Setting, Workload
 from harness.probes import fds
 from leaky import exitstack_loop as leaky
 
+from .kept import kept_bytes
+
 FILES_PACKED = Gauge("app_files_packed_total", "Files packed", "Files packed")
 ENOUGH = 2
 """So many files need to be open at a time: the archive, and the one that is read."""
+LARGE_BYTES = 2**18
 
 
 @contextmanager
@@ -97,6 +100,16 @@ def each_is_packed_as_it_comes(subject: ModuleType, directory: Path) -> str | No
     return f"{asked} files were asked for before the first was packed" if asked > 1 else None
 
 
+def what_is_packed_is_not_in_memory(subject: ModuleType, directory: Path) -> str | None:
+    """What was packed is in the archive, and no longer in memory."""
+    parts = [_written(directory / f"{each}.txt", "x" * LARGE_BYTES) for each in range(8)]
+    with closing(subject.Packer(directory / "archive").pack(parts)) as passes:
+        kept = kept_bytes(lambda: [next(passes) for _ in parts]) // LARGE_BYTES
+    if kept <= ENOUGH:
+        return None
+    return f"{kept} of {len(parts)} files are in memory after they were packed; keep none"
+
+
 def a_missing_file_is_an_error(subject: ModuleType, directory: Path) -> str | None:
     """A file that is not there is an error for the caller; what came before it is packed."""
     archive, parts, before = directory / "archive", _parts(directory, 3), fds.count() or 0
@@ -169,6 +182,7 @@ LAB = Lab(
             everything_is_packed,
             one_is_open_at_a_time,
             each_is_packed_as_it_comes,
+            what_is_packed_is_not_in_memory,
             a_missing_file_is_an_error,
             it_can_be_stopped,
         ),

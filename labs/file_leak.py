@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from fixed import file_leak as fixed
 from harness import listing, table
@@ -14,6 +15,7 @@ from harness.model import Exercise, Gauge, Lab, Run, Setting, View, Workload
 from harness.probes import fds
 from leaky import file_leak as leaky
 
+from .kept import MEGABYTE, kept_bytes
 from .words import are
 
 FILES_OPENED = Gauge("app_files_opened_total", "Files opened", "Files opened")
@@ -56,6 +58,8 @@ def batches_are_written(subject: ModuleType, directory: Path) -> str | None:
             return (
                 f"logfile_{batch}.txt holds {stored!r} instead of {records!r}; write before closing"
             )
+        if size is None:
+            return "store returned None; return the number of bytes that are in the file"
         if size != len(records.encode()):
             return f"store returned {size} for {len(records.encode())} bytes; measure a closed file"
     return None
@@ -68,10 +72,26 @@ def recent_names_the_latest(subject: ModuleType, directory: Path) -> str | None:
         aggregator.store(batch, "record")
     wanted = [f"logfile_{batch}.txt" for batch in range(3, subject.RECENT + 3)]
     if aggregator.recent() == wanted:
-        return None
+        return _records_kept(aggregator)
     return (
         f"recent() gives {len(aggregator.recent())} names after {subject.RECENT + 3} batches, not "
         f"the latest {subject.RECENT} in order; keep the names, not the files"
+    )
+
+
+def _records_kept(aggregator: Any) -> str | None:  # noqa: ANN401 - of any copy
+    """Say how much of what is in the files is in memory, too: a status page needs names."""
+    batches = 4
+
+    def store() -> None:
+        for batch in range(batches):
+            aggregator.store(batch, "x" * MEGABYTE)
+
+    if (kept := kept_bytes(store) // MEGABYTE) == 0:
+        return None
+    return (
+        f"after {batches} batches of 1 MB {kept} MB are still in memory; keep the names, not the "
+        "records"
     )
 
 

@@ -1,5 +1,6 @@
 """Lab 8: an import queue keeps suspended generators. `python -m labs.generator_peek`."""
 
+import random
 import sys
 import tracemalloc
 from collections.abc import Iterator
@@ -75,7 +76,9 @@ def what_waits_is_closed(subject: ModuleType, directory: Path) -> str | None:
 
 def what_waits_is_not_in_memory(subject: ModuleType, directory: Path) -> str | None:
     """The rows of a file that waits are not in memory."""
-    path = _written(directory / "large.csv", [f"{number},1" for number in range(LARGE)])
+    numbers = random.Random(LARGE)  # so that packing them would not make them small
+    rows = [f"{numbers.randbytes(24).hex()},1" for _ in range(LARGE)]
+    path = _written(directory / "large.csv", rows)
     queue = subject.ImportQueue(COLUMNS)
     tracemalloc.start()
     queue.accept(path)

@@ -3,12 +3,11 @@
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from unittest import mock
 
 from fixed import mkstemp_fd as fixed
 from harness import listing, table
@@ -18,6 +17,7 @@ from harness.model import Exercise, Gauge, Lab, Run, Setting, View, Workload
 from harness.probes import fds
 from leaky import mkstemp_fd as leaky
 
+from .drafts import before_rename, drafted_elsewhere
 from .words import are
 
 PUT = Gauge("app_pages_put_total", "Pages put", "Pages put")
@@ -88,35 +88,29 @@ def a_page_is_replaced_in_one_step(subject: ModuleType, directory: Path) -> str 
     )
 
 
-@contextmanager
-def _before_rename(then: Callable[[Path], object]) -> Iterator[None]:
-    """Call `then` with the draft, once, when it is about to take the page's name."""
-    rename = os.replace
-
-    def replace(draft: Any, page: Any) -> None:  # noqa: ANN401 - as os.replace takes them
-        with mock.patch.object(os, "replace", rename):
-            then(Path(draft))
-        rename(draft, page)
-
-    with mock.patch.object(os, "replace", replace):
-        yield
-
-
 def a_draft_is_whole(subject: ModuleType, directory: Path) -> str | None:
     """A draft is written to its end before it takes the page's name."""
     drafts: list[str] = []
-    with _before_rename(lambda draft: drafts.append(draft.read_text(encoding="utf-8"))):
+    with before_rename(lambda draft: drafts.append(draft.read_text(encoding="utf-8"))):
         subject.PageCache(directory).put("page", "whole")
     if drafts in (["whole"], []):
         return None
     return f"the draft took the page's name when {drafts[0]!r} of 'whole' was in it; close it first"
 
 
+def a_draft_is_beside_its_page(subject: ModuleType, directory: Path) -> str | None:
+    """A draft is in the folder of the pages: from another disk it could not be renamed."""
+    cache = subject.PageCache(directory)
+    if folder := drafted_elsewhere(lambda: cache.put("page", "text"), directory):
+        return f"a draft was in {folder}; that may be another disk: put it beside the page"
+    return None
+
+
 def drafts_are_told_apart(subject: ModuleType, directory: Path) -> str | None:
     """A page can be put twice at the same time."""
     cache = subject.PageCache(directory)
     cache.put("page", "old")
-    with _before_rename(lambda _draft: cache.put("page", "second")):
+    with before_rename(lambda _draft: cache.put("page", "second")):
         try:
             cache.put("page", "first")
         except OSError as error:
@@ -197,6 +191,7 @@ LAB = Lab(
             pages_can_be_read,
             a_page_is_replaced_in_one_step,
             a_draft_is_whole,
+            a_draft_is_beside_its_page,
             drafts_are_told_apart,
             a_failed_put_leaves_nothing,
         ),

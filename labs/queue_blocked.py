@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -91,6 +92,18 @@ def an_upload_is_stored_whole(subject: ModuleType, directory: Path) -> str | Non
         f"finish returned {size} and {len(stored)} bytes were in the file, of {len(whole)} that "
         "were added; wait until all are written, and leave them there"
     )
+
+
+def an_empty_upload_is_stored(subject: ModuleType, directory: Path) -> str | None:
+    """An upload of no bytes is stored like any other, and ends."""
+    path, outcome = directory / "empty", Future[int]()
+    upload = subject.Upload(path, 0)
+    threading.Thread(target=lambda: outcome.set_result(upload.finish()), daemon=True).start()
+    if not Patience(2 * PAUSE_S).until(outcome.done):
+        return "finish of an upload of 0 bytes hangs: no chunk will come; look before you wait"
+    if outcome.result() == 0 and path.exists():
+        return None
+    return f"finish returned {outcome.result()} for an upload of 0 bytes; its file must be there"
 
 
 def a_slow_sender_is_waited_for(subject: ModuleType, directory: Path) -> str | None:
@@ -196,6 +209,7 @@ LAB = Lab(
             failures_reach_the_sender,
             a_slow_sender_is_waited_for,
             only_finish_waits_for_the_disk,
+            an_empty_upload_is_stored,
         ),
     ),
 )

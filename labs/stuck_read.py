@@ -1,10 +1,12 @@
 """Lab 13: a monitor's threads wait for devices that went silent. `python -m labs.stuck_read`."""
 
 import asyncio
+import select
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +28,8 @@ ROUNDS = Gauge("app_rounds_total", "Rounds", "Rounds of readings")
 CONNECTIONS = Gauge("app_device_connections_open", "Connections", "Connections to silent devices")
 SHORT_S, LONG_S = 0.004, 0.5
 """Patience with a device that never answers, and with one that does."""
+BACKLOG = 4
+"""So many connections are more than a backlog of 0 takes."""
 ENDING_S = 0.2
 """So long may a thread take to end."""
 
@@ -197,6 +201,44 @@ def a_trickle_is_no_answer(subject: ModuleType, _directory: Path) -> str | None:
     )
 
 
+@contextmanager
+def takes_no_connection() -> Iterator[tuple[str, int] | None]:
+    """Yield the address of a device that is too busy to connect, None where none can be made so.
+
+    Its backlog is full and it accepts nothing: the system lets whoever connects wait.
+    """
+    with ExitStack() as opened:
+        device = opened.enter_context(socket.socket())
+        device.bind(("127.0.0.1", 0))
+        device.listen(0)
+        waiting = [opened.enter_context(socket.socket()) for _ in range(BACKLOG)]
+        for each in waiting:
+            each.setblocking(False)
+            each.connect_ex(device.getsockname())
+        connected = select.select([], waiting, [], 0)[1]  # on loopback at once, or not at all
+        yield device.getsockname() if len(connected) < len(waiting) else None
+
+
+def connecting_has_its_limit(subject: ModuleType, _directory: Path) -> str | None:
+    """A device that is too busy to connect is given up in time, too."""
+    with takes_no_connection() as busy:
+        started = Started()
+        if busy:
+            ask = partial(_asked, subject.Monitor(0.05), busy)
+            threading.Thread(target=ask, daemon=True).start()
+        if started.end(ENDING_S):
+            return None
+    return (
+        "a device that is too busy to connect is still waited for when its time is over; give "
+        "create_connection the time limit, too"
+    )
+
+
+def _asked(monitor: Any, device: tuple[str, int]) -> None:  # noqa: ANN401 - of any copy
+    with suppress(OSError):
+        monitor.read([device])
+
+
 def the_unreachable_is_an_error(subject: ModuleType, _directory: Path) -> str | None:
     """A device that cannot be asked raises OSError."""
     with listen(0, "nobody") as listener:
@@ -253,6 +295,7 @@ LAB = Lab(
             devices_are_asked_at_the_same_time,
             nothing_waits_for_silence,
             a_trickle_is_no_answer,
+            connecting_has_its_limit,
             the_unreachable_is_an_error,
         ),
     ),

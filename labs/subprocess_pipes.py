@@ -19,6 +19,7 @@ from harness.probes import fds
 from harness.probes.process import measured
 from leaky import subprocess_pipes as leaky
 
+from .kept import kept_bytes
 from .words import are
 
 CHECKS = Gauge("app_checks_total", "Checks", "Documents checked")
@@ -31,6 +32,10 @@ COMMAND = (
 PATIENCE_S = 0.5
 PIPE_IS_FULL = 100_000
 """Characters: more than a pipe takes while nobody reads it."""
+FITS = 50_000
+"""Characters that a pipe takes."""
+FEW = 4
+"""The memory of so many texts may be in use for something else."""
 
 
 @contextmanager
@@ -93,6 +98,36 @@ def bad_documents_are_reported(subject: ModuleType, directory: Path) -> str | No
     return (
         f"a, c and a again were bad, and the reports name {reports[0]} and {reports[1]}; keep the "
         "name of each that ends with a status other than 0"
+    )
+
+
+def the_status_decides(subject: ModuleType, directory: Path) -> str | None:
+    """A command rejects by its exit status, whatever it writes."""
+    for command, wanted in (("echo warning >&2", []), ("exit 3", ["document.txt"])):
+        checker = subject.Checker(("sh", "-c", command))
+        checker.check(_document(directory, "good"))
+        if (got := checker.rejected()) != wanted:
+            return (
+                f"the command `{command}` made the report {got}, not {wanted}; a document is "
+                "rejected by an exit status other than 0, not by what is written"
+            )
+    return None
+
+
+def texts_are_not_kept(subject: ModuleType, directory: Path) -> str | None:
+    """Of a check that is done its texts are kept by the caller alone, also if it rejects."""
+    document, checks = _document(directory, "x" * FITS), 20
+    checker = subject.Checker(("sh", "-c", "cat; exit 1"))
+
+    def check() -> None:
+        for _ in range(checks):
+            checker.check(document)
+
+    if (kept := kept_bytes(check) // FITS) <= FEW:
+        return None
+    return (
+        f"after {checks} checks the texts of {kept} are still in memory; for the report keep "
+        "names, not what the command wrote"
     )
 
 
@@ -199,6 +234,8 @@ LAB = Lab(
             nothing_is_left_of_a_check,
             a_missing_command_is_an_error,
             long_texts_come_through,
+            the_status_decides,
+            texts_are_not_kept,
         ),
     ),
 )

@@ -16,15 +16,22 @@ from harness.gauges import OPEN_FDS, TASKS
 from harness.model import Exercise, Gauge, Lab, Setting, Workload
 from harness.patience import Patience
 from harness.ports import listen
+from harness.probes import fds
 from leaky import task_socket as leaky
+
+from .words import are
 
 LOOKS = Gauge("app_symbols_removed_total", "Symbols removed", "Symbols removed")
 CONNECTIONS = Gauge("app_feed_connections_open", "Connections", "Feed connections")
+SILENT = "SILENT"
 PATIENCE_S = 0.3
 
 
 class Feed(asyncio.Protocol):
-    """The feed's end of one connection: it answers a symbol with a price, and pushes more."""
+    """The feed's end of one connection: it answers a symbol with a price, and pushes more.
+
+    `SILENT` has no price yet.
+    """
 
     def __init__(self, followers: "dict[str, Feed]") -> None:
         self._followers = followers
@@ -39,11 +46,13 @@ class Feed(asyncio.Protocol):
         """Answer the symbol with its price, which is its length."""
         self._symbol = data.decode().strip()
         self._followers[self._symbol] = self
-        self.transport.write(f"{len(self._symbol)}.00\n".encode())
+        if self._symbol != SILENT:
+            self.transport.write(f"{len(self._symbol)}.00\n".encode())
 
     def connection_lost(self, _error: Exception | None) -> None:
         """Count the connection no longer."""
-        self._followers.pop(self._symbol, None)
+        if self._followers.get(self._symbol) is self:
+            del self._followers[self._symbol]
 
 
 @asynccontextmanager
@@ -162,6 +171,41 @@ def remove_waits_for_the_end(subject: ModuleType, _directory: Path) -> str | Non
     return _told(subject, story)
 
 
+def added_twice_is_followed_once(subject: ModuleType, _directory: Path) -> str | None:
+    """A symbol that is added twice, also at once, is gone when it is removed."""
+
+    async def story(watchlist: Any, _followers: dict[str, Feed]) -> str | None:  # noqa: ANN401
+        before, open_ = len(asyncio.all_tasks()), fds.count() or 0
+        await asyncio.gather(watchlist.add("A"), watchlist.add("A"))
+        got = await watchlist.add("A")
+        await watchlist.remove("A")
+        left = len(asyncio.all_tasks()) - before
+        if got != "1.00" or watchlist.prices():
+            return f"A was added twice: add gave {got!r}, and after remove {watchlist.prices()}"
+        if left > 0:
+            return f"A was added twice, and removed: {are(left, 'task')} left; follow it once"
+        if await _until(lambda: (fds.count() or 0) <= open_):
+            return None
+        return "A was added twice, and removed: a connection is open; close it"
+
+    return _told(subject, story)
+
+
+def what_is_given_up_is_closed(subject: ModuleType, _directory: Path) -> str | None:
+    """When adding a symbol is given up, its connection is closed."""
+
+    async def story(watchlist: Any, followers: dict[str, Feed]) -> str | None:  # noqa: ANN401
+        adding = asyncio.ensure_future(watchlist.add(SILENT))
+        await _until(lambda: SILENT in followers)
+        adding.cancel()
+        await asyncio.wait([adding])
+        if await _until(lambda: not followers):
+            return None
+        return "adding a symbol was given up and its connection is open; close it on that path too"
+
+    return _told(subject, story)
+
+
 LAB = Lab(
     name="task_socket",
     title="Tasks that never end",
@@ -191,7 +235,7 @@ LAB = Lab(
         "Look at the tasks: while --leaky runs, "
         "http://localhost:6060/debug/pprof/goroutine?debug=1 (with --mine: port 6062) groups them "
         "by the line in which they wait.",
-        "Watchlist._following holds each task, and the frame of each task holds its connection.",
+        "Watchlist._following holds each task, and each task holds its connection until it ends.",
         "remove has to end the symbol's task: find it by its symbol, cancel it, and await its end.",
     ),
     exercise=Exercise(
@@ -204,6 +248,8 @@ LAB = Lab(
             the_others_are_still_followed,
             what_was_removed_is_gone,
             remove_waits_for_the_end,
+            added_twice_is_followed_once,
+            what_is_given_up_is_closed,
         ),
     ),
 )

@@ -1,12 +1,12 @@
 """A watchlist that follows symbols on a price feed, each over a connection of its own.
 
-The task that follows a symbol closes its connection when it ends. It never does: `_following` keeps
-it, as a task needs somebody who does, it waits for the next price, and `remove` forgets the price
-but not the task.
+The connection of a symbol is closed when its task ends. It never does: `_following` keeps it, as a
+task needs somebody who does, it waits for the next price, and `remove` forgets the price but not
+the task.
 """
 
 import asyncio
-from contextlib import closing
+from contextlib import ExitStack
 
 
 class Watchlist:
@@ -18,13 +18,19 @@ class Watchlist:
         self._following: set[asyncio.Task[None]] = set()
 
     async def add(self, symbol: str) -> str:
-        """Follow `symbol` from now on; return its first price."""
+        """Follow `symbol` from now on, once, however often it is added; return its price."""
         reader, writer = await asyncio.open_connection(*self._address)
-        writer.write(f"{symbol}\n".encode())
-        self._prices[symbol] = (await reader.readline()).decode().strip()
-        task = asyncio.create_task(self._follow(symbol, reader, writer))
-        self._following.add(task)
-        return self._prices[symbol]
+        with ExitStack() as unless_followed:
+            unless_followed.callback(writer.close)
+            writer.write(f"{symbol}\n".encode())
+            price = (await reader.readline()).decode().strip()
+            if symbol not in self._prices:
+                task = asyncio.create_task(self._follow(symbol, reader))
+                task.add_done_callback(lambda _: writer.close())
+                self._following.add(task)
+                unless_followed.pop_all()
+            self._prices[symbol] = price
+        return price
 
     async def remove(self, symbol: str) -> None:
         """Follow `symbol` no longer."""
@@ -34,9 +40,6 @@ class Watchlist:
         """Return the latest price of each symbol that is followed."""
         return dict(self._prices)
 
-    async def _follow(
-        self, symbol: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        with closing(writer):
-            async for line in reader:
-                self._prices[symbol] = line.decode().strip()
+    async def _follow(self, symbol: str, reader: asyncio.StreamReader) -> None:
+        async for line in reader:
+            self._prices[symbol] = line.decode().strip()
