@@ -29,9 +29,14 @@ LOW_FD_LIMIT = 256
 SPARE_DESCRIPTORS = 32
 BACK_OFF_S = (0.001, 0.002, 0.004, 0.01, 0.02, 0.04, 0.1)
 WITHOUT_CLOSING = frozenset(
-    {"request", "leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
+    {"leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
 )
-"""Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
+"""Fixtures whose teardown closes nothing that a test opened: no need to wait for it. Not `request`,
+which takes finalizers."""
+CLOSING_NOTHING = frozenset(
+    {"_pytest", "harness", "pytest_cov", "pytest_randomly", "pytest_rerunfailures", "pytest_socket"}
+)
+"""Packages whose hooks on a teardown close nothing that a test opened either."""
 JUDGES = "harness.tracker", "harness.rounds", "harness.check", "harness.holders"
 """The modules that look at what is open and say what it is."""
 OTHERS = ("pytest_timeout *",)
@@ -395,13 +400,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     if rules.calls is not None:
         attempt.judged = True
         _judge_rounds(pyfuncitem, rules, leaks)
-    elif set(pyfuncitem.fixturenames) <= WITHOUT_CLOSING:
+    elif not _may_close(pyfuncitem):
         attempt.judged = True
         _judge(pyfuncitem, rules, leaks)
     else:
         tasks = Rules(allow=rules.allow, kinds=_tasks(rules))
         _judge(pyfuncitem, tasks, leaks, of_fixtures)
     return result
+
+
+def _may_close(item: pytest.Function) -> bool:
+    """Tell whether a fixture's teardown, or a hook on it, may close what the test opened."""
+    hooks = item.ihook.pytest_runtest_teardown.get_hookimpls()
+    packages = {hook.function.__module__.partition(".")[0] for hook in hooks}
+    return not (set(item.fixturenames) <= WITHOUT_CLOSING and packages <= CLOSING_NOTHING)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

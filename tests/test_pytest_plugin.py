@@ -558,3 +558,40 @@ def test_a_tests_stand_ins_are_not_asked_what_is_open(suite):
     )
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 1 file"])
+
+
+def test_what_a_finalizer_closes_is_not_the_tests(suite):
+    """`request.addfinalizer` is a teardown that no fixture's name tells of."""
+    result = suite(
+        """
+    def test_closed(request):
+        request.addfinalizer(open(os.devnull).close)
+
+    def test_left(request):
+        request.addfinalizer(leak)
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["ERROR test_it.py::test_left*"])
+
+
+def test_what_a_conftests_hook_closes_is_not_the_tests(suite, pytester):
+    """It runs at the teardown, of tests without fixtures too."""
+    pytester.makeconftest("""
+    def pytest_runtest_teardown(item):
+        for each in item.module.KEPT[1:]:
+            each.close()
+    """)
+    result = suite(
+        """
+    def test_closed():
+        KEPT[:] = None, open(os.devnull)
+
+    def test_left():
+        KEPT[:] = open(os.devnull),
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["ERROR test_it.py::test_left*"])
