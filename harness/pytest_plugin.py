@@ -225,6 +225,7 @@ class _Attempt:
     leaks: Leaks
     rules: Rules | None
     passed: bool = False
+    failed: bool = False  # a part of it too: a subtest
     judged: bool = False
 
 
@@ -397,6 +398,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     rules, leaks = attempt.rules, attempt.leaks
     of_fixtures = leaks.listed()
     result = yield
+    if attempt.failed:
+        return result
     if rules.calls is not None:
         attempt.judged = True
         _judge_rounds(pyfuncitem, rules, leaks)
@@ -420,11 +423,15 @@ def _may_close(item: pytest.Function) -> bool:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note how a test of any sort ended: one that failed is not blamed for leaking too."""
+    """Note how a test of any sort ended: one that failed is not blamed for leaking too.
+
+    Each of its subtests is reported like it, and it passes all the same.
+    """
     report = yield
     attempt = item.stash.get(_ATTEMPT, None)
     if attempt is not None and call.when == "call":
-        attempt.passed = report.passed
+        attempt.failed |= report.failed
+        attempt.passed = report.passed and not attempt.failed
     return report
 
 

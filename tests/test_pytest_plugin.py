@@ -595,3 +595,26 @@ def test_what_a_conftests_hook_closes_is_not_the_tests(suite, pytester):
     )
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["ERROR test_it.py::test_left*"])
+
+
+def test_a_test_whose_subtest_failed_is_not_blamed_for_leaking_too(suite):
+    """Its failed subtest may be why; one whose subtests passed is judged."""
+    code = """
+    import unittest
+
+    class TestIt(unittest.TestCase):
+        def test_fails(self):
+            with self.subTest():
+                leak()
+                self.fail()
+            with self.subTest():
+                pass
+
+        def test_leaks(self):
+            with self.subTest():
+                leak()
+    """
+    result = suite(code, "--check-leaks")
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("errors", outcomes.get("error")) == 1, outcomes
+    result.stdout.fnmatch_lines(["ERROR test_it.py::TestIt::test_leaks - *"])
