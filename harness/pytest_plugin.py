@@ -9,13 +9,13 @@ in rounds and leaks when something grows in every round.
 import gc
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from time import sleep  # by name: a test may put its own stand-in into `time`
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 
@@ -112,8 +112,9 @@ class Leaks:
         assert leaks.check(export).verdict == "clean"
     """
 
-    def __init__(self, tracker: "Tracker") -> None:
+    def __init__(self, tracker: "Tracker", item: pytest.Item) -> None:
         self.tracker = tracker
+        self._item = item
         self._before: list[Counter[Key]] = []  # of each block that is entered, the inner one last
 
     def open(self) -> tuple[Leak, ...]:
@@ -132,13 +133,14 @@ class Leaks:
 
         if is_async(call) and _loop_runs():
             raise RuntimeError(AWAITS)
-        return check(call, Plan(calls, rounds), Sight(self.tracker))
+        return check(self._forgetting(call), Plan(calls, rounds), Sight(self.tracker))
 
     def settled(self, rules: Rules, before: "Counter[Key]") -> list[Leak]:
         """Return what breaks the rules once it had time to close, and was not open `before`.
 
         It is looked for first, and garbage collected only where there is some: that takes long.
         """
+        _forget_records(self._item)
         if not rules.broken_by(_new(self.listed() - before)):
             return []
         for pause_s in (*BACK_OFF_S, 0):
@@ -173,7 +175,21 @@ class Leaks:
     def _count(self) -> "Counter[Key]":
         from harness.rounds import count_open
 
+        _forget_records(self._item)
         return count_open(self.tracker)
+
+    def _forgetting(self, call: Callable[[], object]) -> Callable[[], object]:
+        """Return `call` with an empty log at the start of each, which would only grow."""
+        from harness.rounds import is_async
+
+        def each() -> object:
+            _forget_log(self._item)
+            return call()
+
+        async def each_async() -> object:
+            return await cast(Awaitable[object], each())
+
+        return each_async if is_async(call) else each
 
     def _beyond(self, before: "Counter[Key]") -> tuple[Leak, ...]:
         from harness.rounds import leaks_of
@@ -182,6 +198,26 @@ class Leaks:
         grown = self._count() - before
         growths = {key: Growth(Trend.GROWING, count, count) for key, count in grown.items()}
         return leaks_of(growths, self.tracker) if growths else ()
+
+
+def _log_handlers(item: pytest.Item) -> list[Any]:
+    """Return pytest's handlers that keep what is logged, without caplog's where a test reads it."""
+    plugin = item.config.pluginmanager.get_plugin("logging-plugin")
+    names = ["report_handler"]
+    if "caplog" not in getattr(item, "funcargs", ()):
+        names.append("caplog_handler")
+    return [getattr(plugin, name) for name in names if hasattr(plugin, name)]
+
+
+def _forget_records(item: pytest.Item) -> None:
+    """Drop logged records, not their text: a logged traceback holds what its frames had open."""
+    for handler in _log_handlers(item):
+        handler.records.clear()
+
+
+def _forget_log(item: pytest.Item) -> None:
+    for handler in _log_handlers(item):
+        handler.clear()
 
 
 def _new(grown: "Counter[Key]") -> list[Leak]:
@@ -236,7 +272,7 @@ def _start(item: pytest.Item, rules: Rules | None) -> _Attempt:
     from harness.tracker import Tracker
 
     tracker = Tracker(exclude=OTHERS)
-    item.stash[_ATTEMPT] = _Attempt(Leaks(tracker.__enter__()), rules)
+    item.stash[_ATTEMPT] = _Attempt(Leaks(tracker.__enter__(), item), rules)
     return item.stash[_ATTEMPT]
 
 
@@ -443,7 +479,13 @@ def _tasks(rules: Rules) -> Collection[str]:
 def _judge_rounds(item: pytest.Function, rules: Rules, leaks: Leaks) -> None:
     names = item._fixtureinfo.argnames
     arguments = {name: item.funcargs[name] for name in names}
-    result = leaks.check(lambda: item.obj(**arguments), rules.calls)
+
+    def call() -> object:
+        if isinstance(caplog := item.funcargs.get("caplog"), pytest.LogCaptureFixture):
+            caplog.clear()  # each call reads its own log
+        return item.obj(**arguments)
+
+    result = leaks.check(call, rules.calls)
     broken = rules.broken_by(result.leaks)
     if broken:
         _fail(item, broken, result.calls, result.reason)

@@ -618,3 +618,65 @@ def test_a_test_whose_subtest_failed_is_not_blamed_for_leaking_too(suite):
     outcomes = result.parseoutcomes()
     assert outcomes.get("errors", outcomes.get("error")) == 1, outcomes
     result.stdout.fnmatch_lines(["ERROR test_it.py::TestIt::test_leaks - *"])
+
+
+LOGGED = """
+    import logging
+
+    def log_failure():
+        handle = open(os.devnull)
+        try:
+            raise ValueError
+        except ValueError:
+            logging.exception("failed")
+"""
+
+
+def test_what_only_pytests_record_of_a_logged_error_holds_is_no_leak(suite):
+    """Its traceback holds what was open there, until pytest drops it; caplog's is left to read."""
+    code = """
+    def test_logged():
+        log_failure()
+
+    @pytest.fixture
+    def noisy():
+        yield
+        log_failure()
+
+    def test_logged_at_teardown(noisy, caplog):
+        pass
+
+    def test_logged_in_a_block(leaks):
+        with leaks:
+            log_failure()
+
+    def test_read_after_a_block(leaks, caplog):
+        with leaks:
+            logging.warning("told")
+        assert caplog.messages == ["told"]
+
+    def test_leaky():
+        logging.warning("told")
+        leak()
+    """
+    result = suite(LOGGED + code, "--check-leaks")
+    result.assert_outcomes(passed=4, failed=1)
+    result.stdout.fnmatch_lines(["*::test_leaky leaks 1 file", "WARNING *told"])
+
+
+def test_what_pytest_keeps_of_the_log_is_not_what_grows_in_rounds(suite):
+    """Each call has a log of its own, in caplog too."""
+    code = """
+    @pytest.mark.no_leaks(calls=10)
+    def test_logs():
+        log_failure()
+
+    @pytest.mark.no_leaks(calls=10)
+    def test_reads(caplog):
+        log_failure()
+        assert caplog.messages == ["failed"]
+
+    def test_checked(leaks):
+        assert leaks.check(log_failure, calls=10).verdict == "clean"
+    """
+    suite(LOGGED + code).assert_outcomes(passed=3)
