@@ -429,7 +429,7 @@ def _current(request: pytest.FixtureRequest) -> _Attempt | None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """Call a test with `calls=` in rounds; judge others at once where no teardown may close."""
     attempt = pyfuncitem.stash.get(_ATTEMPT, None)
-    if attempt is None or attempt.rules is None:
+    if attempt is None or attempt.rules is None or attempt.judged:  # one of the rounds
         return (yield)
     rules, leaks = attempt.rules, attempt.leaks
     of_fixtures = leaks.listed()
@@ -477,18 +477,35 @@ def _tasks(rules: Rules) -> Collection[str]:
 
 
 def _judge_rounds(item: pytest.Function, rules: Rules, leaks: Leaks) -> None:
+    from harness.errors import UsageError
+
+    try:
+        result = leaks.check(_call_of(item), rules.calls)
+    except UsageError as error:
+        pytest.fail(f"{item.nodeid}: no_leaks(calls=…): {error}", pytrace=False)
+    broken = rules.broken_by(result.leaks)
+    if broken:
+        _fail(item, broken, result.calls, result.reason)
+
+
+def _call_of(item: pytest.Function) -> Callable[[], object]:
+    """Return what calls a test: a coroutine function through the plugin that runs it, as anyio's.
+
+    pytest-asyncio has made a plain function of it.
+    """
+    from harness.rounds import is_async
+
     names = item._fixtureinfo.argnames
     arguments = {name: item.funcargs[name] for name in names}
 
     def call() -> object:
         if isinstance(caplog := item.funcargs.get("caplog"), pytest.LogCaptureFixture):
             caplog.clear()  # each call reads its own log
+        if is_async(item.obj):
+            return item.ihook.pytest_pyfunc_call(pyfuncitem=item)
         return item.obj(**arguments)
 
-    result = leaks.check(call, rules.calls)
-    broken = rules.broken_by(result.leaks)
-    if broken:
-        _fail(item, broken, result.calls, result.reason)
+    return call
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

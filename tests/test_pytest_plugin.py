@@ -680,3 +680,67 @@ def test_what_pytest_keeps_of_the_log_is_not_what_grows_in_rounds(suite):
         assert leaks.check(log_failure, calls=10).verdict == "clean"
     """
     suite(LOGGED + code).assert_outcomes(passed=3)
+
+
+ASYNC_ROUNDS = """
+    @pytest.mark.anyio
+    @pytest.mark.no_leaks(calls=10)
+    async def test_leaky(tmp_path):
+        leak()
+
+    @pytest.mark.anyio
+    @pytest.mark.no_leaks(calls=10)
+    async def test_clean():
+        await asyncio.sleep(0)
+"""
+
+
+def test_rounds_of_a_coroutine_function_are_run_by_the_plugin_that_runs_it(suite, pytester):
+    """Calling it gives only a coroutine."""
+    pytester.makeconftest("""
+    import asyncio, inspect, pytest
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(pyfuncitem):
+        if inspect.iscoroutinefunction(pyfuncitem.obj):
+            names = pyfuncitem._fixtureinfo.argnames
+            asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+            return True
+    """)
+    result = suite(ASYNC_ROUNDS, "-W", "ignore::pytest.PytestUnknownMarkWarning")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 40 files"])
+
+
+def test_rounds_of_a_test_for_anyio_are_run_by_anyio(suite):
+    """With its backend."""
+    pytest.importorskip("anyio")
+    code = """
+    @pytest.fixture
+    def anyio_backend():
+        return "asyncio"
+    """
+    result = suite(code + ASYNC_ROUNDS, "-p", "anyio.pytest_plugin")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 40 files"])
+
+
+def test_what_cannot_be_called_in_rounds_is_said_in_one_sentence(suite):
+    """Not by a traceback of the plugin's own."""
+    result = suite(
+        """
+    def deferred(function):
+        def call(): return (each for each in ())
+        return call
+
+    @pytest.mark.no_leaks(calls=10)
+    @deferred
+    def test_deferred(): pass
+    """,
+        "-W",
+        "ignore::pytest.PytestReturnNotNoneWarning",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["test_it.py::test_deferred: no_leaks(calls=…): it returned a generator*"]
+    )
