@@ -682,6 +682,24 @@ def test_what_pytest_keeps_of_the_log_is_not_what_grows_in_rounds(suite):
     suite(LOGGED + code).assert_outcomes(passed=3)
 
 
+def test_tests_on_a_fake_file_system_are_judged_as_others(suite):
+    """Its fakes stand in for what the tracker looks with as well."""
+    pytest.importorskip("pyfakefs")
+    code = """
+    import socket
+
+    def test_clean(fs):
+        with open("/here", "w"):
+            pass
+
+    def test_leaky(fs):
+        KEPT.append(socket.socket())
+    """
+    result = suite(code, "--check-leaks", "-p", "pyfakefs.pytest_plugin")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*::test_leaky leaks 1 socket", "*opened at test_it.py:*"])
+
+
 ASYNC_ROUNDS = """
     @pytest.mark.anyio
     @pytest.mark.no_leaks(calls=10)

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from harness.tracker import Tracker
-from harness.tracking import survey
+from harness.tracking import descriptors, survey
 from harness.tracking.descriptors import list_descriptors
 
 HERE = __file__
@@ -135,6 +135,31 @@ def test_names_what_is_open_and_falls_silent(tracker, name):
     assert found == expected if expected else len(found) == 1
     release(opened)
     assert kinds_here(tracker) == []
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_an_opening_that_cannot_be_noted_succeeds_all_the_same(name):
+    """What looks at it may be a test's fake, which raises what it likes."""
+
+    def refuse():
+        raise AssertionError
+
+    plant, release, _ = PLANTED[name]
+    with Tracker(clock=refuse):
+        release(plant())
+
+
+def test_a_fake_that_raises_is_asked_in_vain(tracker, monkeypatch):
+    """As pyfakefs's `fstat` does: the descriptor is not known, and nothing is raised."""
+
+    def refuse(number):
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(descriptors, "fstat", refuse)
+        assert descriptors.identify(0) is None
+        number = os.dup(0)
+    os.close(number)
 
 
 ON_SOME_SYSTEMS = {

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -32,7 +32,8 @@ PLUMBING = "multiprocessing/resource_tracker.py", "multiprocessing/forkserver.py
 class Hooks:
     """Patches everything that opens a resource so that `ledger` learns of it.
 
-    `failed` is called with each `OSError` that such a call raises, which is then raised on.
+    `failed` is called with each `OSError` that such a call raises, which is then raised on. What
+    has been opened is the program's: that we could not note it must not keep it from there.
     """
 
     def __init__(self, ledger: Ledger, failed: Failed) -> None:
@@ -85,7 +86,10 @@ class Hooks:
             except OSError as error:
                 failed(error)
                 raise
-            own(file, kind, frame(1))
+            try:  # noqa: SIM105  `suppress` takes longer, and this is the hot path
+                own(file, kind, frame(1))
+            except Exception:  # noqa: BLE001, S110
+                pass
             return file
 
         return stand_in(real, call)
@@ -100,7 +104,8 @@ class Hooks:
             except OSError as error:
                 failed(error)
                 raise
-            note(opened, args[0] if args else kwargs.get(name), frame(1))
+            with suppress(Exception):
+                note(opened, args[0] if args else kwargs.get(name), frame(1))
             return opened
 
         return call
@@ -124,9 +129,11 @@ class Hooks:
     def _threads(self, real: Call) -> Call:
         def start(thread: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             frame = sys._getframe(1)
-            self._ledger.thread_starts(thread, frame)
+            with suppress(Exception):
+                self._ledger.thread_starts(thread, frame)
             real(thread, *args, **kwargs)
-            self._ledger.own(thread, kinds.THREAD, frame)
+            with suppress(Exception):
+                self._ledger.own(thread, kinds.THREAD, frame)
 
         return start
 
@@ -140,7 +147,8 @@ class Hooks:
                 except OSError as error:
                     self._failed(error)
                     raise
-                self._ledger.own(each, kind, sys._getframe(1))
+                with suppress(Exception):
+                    self._ledger.own(each, kind, sys._getframe(1))
 
             return __init__
 
@@ -154,7 +162,8 @@ class Hooks:
     def _detached(self, real: Call) -> Call:
         def detach(sock: Any) -> Any:  # noqa: ANN401
             number = real(sock)
-            self._ledger.number(number, self._ledger.origin(sys._getframe(1)))
+            with suppress(Exception):
+                self._ledger.number(number, self._ledger.origin(sys._getframe(1)))
             return number
 
         return detach
@@ -167,7 +176,8 @@ class Hooks:
         def make(real: Call) -> Call:
             def start(process: Any) -> None:  # noqa: ANN401
                 real(process)
-                self._ledger.own(process, kinds.CHILD, sys._getframe(1))
+                with suppress(Exception):
+                    self._ledger.own(process, kinds.CHILD, sys._getframe(1))
 
             return start
 
@@ -186,7 +196,8 @@ class Hooks:
     def _work_made(self, real: Call) -> Call:
         def __init__(item: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
             real(item, *args, **kwargs)
-            item.creation = self._ledger.creation(sys._getframe(1))
+            with suppress(Exception):
+                item.creation = self._ledger.creation(sys._getframe(1))
 
         return __init__
 
@@ -205,7 +216,8 @@ class Hooks:
 
     def _polling(self, real: Call) -> Call:
         def __init__(poll: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG001
-            self._ledger.number(poll.fileno(), self._ledger.origin(sys._getframe(1)))
+            with suppress(Exception):
+                self._ledger.number(poll.fileno(), self._ledger.origin(sys._getframe(1)))
 
         return __init__
 
@@ -234,7 +246,8 @@ class Hooks:
                 task = real(loop, *args, **kwargs)
                 if source := getattr(task, "_source_traceback", None):
                     del source[-1]  # debug mode shows the creating line: not ours
-                self._ledger.task_created(task, kinds.TASK, sys._getframe(1))
+                with suppress(Exception):
+                    self._ledger.task_created(task, kinds.TASK, sys._getframe(1))
                 return task
 
             return create_task
