@@ -557,13 +557,14 @@ def leaks(request: pytest.FixtureRequest) -> Leaks:
 def low_fd_limit(request: pytest.FixtureRequest) -> Iterator[int]:
     """Run the test with few descriptors left (`ulimit -n 256`), so that a leak shows early.
 
-    Gives the limit: `--low-fd-limit`, or 32 above what is open already where that is more.
+    Gives the limit: `--low-fd-limit`, or 32 above what is open already where that is more, but no
+    more than the hard limit.
     """
-    from harness.limits import limited
+    from harness.limits import limited, soft
     from harness.tracking.descriptors import list_descriptors
 
     gc.collect()
     needed = max(list_descriptors(), default=0) + SPARE_DESCRIPTORS
     limit = max(request.config.getoption("low_fd_limit"), needed)
     with limited(limit):
-        yield limit
+        yield int(soft())

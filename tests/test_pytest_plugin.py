@@ -277,6 +277,25 @@ def test_low_fd_limit_makes_a_leak_show_early(suite):
     result.assert_outcomes(passed=2)
 
 
+def test_low_fd_limit_gives_the_limit_that_holds(suite):
+    """No test can go beyond the hard limit."""
+    result = suite(
+        """
+    import resource
+
+    @pytest.fixture(scope="module", autouse=True)
+    def hard():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
+
+    def test_it(low_fd_limit):
+        assert low_fd_limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 512
+    """,
+        "--low-fd-limit",
+        "1000",
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_a_failing_test_is_not_blamed_for_what_its_traceback_holds(suite):
     """Its own failure is what matters."""
     result = suite(
