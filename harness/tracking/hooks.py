@@ -14,7 +14,7 @@ from harness.tracking import kinds
 from harness.tracking.descriptors import identify
 from harness.tracking.kinds import Kind
 from harness.tracking.ledger import Ledger
-from harness.tracking.patching import Patcher, stand_in, stand_in_type
+from harness.tracking.patching import Patcher, genuine, stand_in, stand_in_type
 
 Call = Callable[..., Any]
 Note = Callable[[Any, Any, FrameType], None]
@@ -43,10 +43,11 @@ class Hooks:
 
     def install(self) -> None:
         """Patch what is imported now, and the rest when it is imported."""
-        calls = [getattr(os, name) for name in DESCRIPTOR_CALLS if hasattr(os, name)]
+        names = [name for name in DESCRIPTOR_CALLS if hasattr(os, name)]
+        calls = [genuine(getattr(os, name)) for name in names]
+        opens, scans = genuine(builtins.open), genuine(os.scandir)
         pairs = [(call, self._numbers(call)) for call in calls]
-        pairs.append((builtins.open, self._files(builtins.open)))
-        pairs.append((os.scandir, self._directories(os.scandir)))
+        pairs += [(opens, self._files(opens)), (scans, self._directories(scans))]
         self._patcher.install(pairs)
         self._patcher.method(threading.Thread, "start", self._threads)
         for name, apply in self._later().items():
@@ -186,7 +187,8 @@ class Hooks:
     def _shared_memory(self, module: ModuleType) -> None:
         posix = getattr(module, "_posixshmem", None)
         if posix is not None:
-            self._patcher.swap([(posix.shm_open, self._numbers(posix.shm_open))])
+            real = genuine(posix.shm_open)
+            self._patcher.swap([(real, self._numbers(real))])
 
     def _thread_pool(self, module: ModuleType) -> None:
         self._constructed(module.ThreadPoolExecutor, kinds.EXECUTOR)
@@ -222,7 +224,9 @@ class Hooks:
         return __init__
 
     def _mmap(self, module: ModuleType) -> None:
-        real = module.mmap
+        real = genuine(module.mmap)
+        if not isinstance(real, type):  # the program's own stand-in, a mock
+            return
 
         def note(mapped: object, number: Any, frame: FrameType) -> None:  # noqa: ANN401
             self._ledger.own(mapped, kinds.MMAP, frame.f_back or frame, identify(number))
@@ -231,7 +235,7 @@ class Hooks:
         self._patcher.swap([(real, stand_in_type(real, call))])
 
     def _sqlite(self, module: ModuleType) -> None:
-        real = module.connect
+        real = genuine(module.connect)
 
         def note(connection: object, database: object, frame: FrameType) -> None:
             key = ("sqlite3", id(connection), _database_path(database))
