@@ -29,10 +29,9 @@ LOW_FD_LIMIT = 256
 SPARE_DESCRIPTORS = 32
 BACK_OFF_S = (0.001, 0.002, 0.004, 0.01, 0.02, 0.04, 0.1)
 WITHOUT_CLOSING = frozenset(
-    {"leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
+    {"request", "leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
 )
-"""Fixtures whose teardown closes nothing that a test opened: no need to wait for it. Not `request`,
-which takes finalizers."""
+"""Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
 CLOSING_NOTHING = frozenset(
     {"_pytest", "harness", "pytest_cov", "pytest_randomly", "pytest_rerunfailures", "pytest_socket"}
 )
@@ -452,7 +451,9 @@ def _may_close(item: pytest.Function) -> bool:
     """Tell whether a fixture's teardown, or a hook on it, may close what the test opened."""
     hooks = item.ihook.pytest_runtest_teardown.get_hookimpls()
     packages = {hook.function.__module__.partition(".")[0] for hook in hooks}
-    return not (set(item.fixturenames) <= WITHOUT_CLOSING and packages <= CLOSING_NOTHING)
+    finalizes = "request" in item._fixtureinfo.argnames  # its own; that of tmp_path is no matter
+    known = set(item.fixturenames) <= WITHOUT_CLOSING and packages <= CLOSING_NOTHING
+    return finalizes or not known
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -588,11 +588,14 @@ def test_what_a_finalizer_closes_is_not_the_tests(suite):
 
     def test_left(request):
         request.addfinalizer(leak)
+
+    def test_judged_at_once(tmp_path):
+        leak()
     """,
         "--check-leaks",
     )
-    result.assert_outcomes(passed=2, errors=1)
-    result.stdout.fnmatch_lines(["ERROR test_it.py::test_left*"])
+    result.assert_outcomes(passed=2, errors=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_judged*", "ERROR test_it.py::test_left*"])
 
 
 def test_what_a_conftests_hook_closes_is_not_the_tests(suite, pytester):
