@@ -705,30 +705,34 @@ def test_what_pytest_keeps_of_the_log_is_not_what_grows_in_rounds(suite):
 
 
 def test_tests_on_a_fake_file_system_are_judged_as_others(suite):
-    """Its fakes stand in for what the tracker looks with as well."""
-    pytest.importorskip("pyfakefs")
+    """pyfakefs puts its fakes where a function was imported by name too: the tracker's `fstat`."""
     code = """
     import socket
+    import harness.tracking.descriptors
+
+    def refuse(number):
+        raise AssertionError
+
+    @pytest.fixture
+    def fs(monkeypatch):
+        monkeypatch.setattr(harness.tracking.descriptors, "fstat", refuse)
 
     def test_clean(fs):
-        with open("/here", "w"):
-            pass
+        os.close(os.dup(1))
 
     def test_leaky(fs):
         KEPT.append(socket.socket())
     """
-    result = suite(code, "--check-leaks", "-p", "pyfakefs.pytest_plugin")
+    result = suite(code, "--check-leaks")
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*::test_leaky leaks 1 socket", "*opened at test_it.py:*"])
 
 
 ASYNC_ROUNDS = """
-    @pytest.mark.anyio
     @pytest.mark.no_leaks(calls=10)
     async def test_leaky(tmp_path):
         leak()
 
-    @pytest.mark.anyio
     @pytest.mark.no_leaks(calls=10)
     async def test_clean():
         await asyncio.sleep(0)
@@ -736,7 +740,7 @@ ASYNC_ROUNDS = """
 
 
 def test_rounds_of_a_coroutine_function_are_run_by_the_plugin_that_runs_it(suite, pytester):
-    """Calling it gives only a coroutine."""
+    """As anyio's does: calling it gives only a coroutine."""
     pytester.makeconftest("""
     import asyncio, inspect, pytest
 
@@ -747,20 +751,7 @@ def test_rounds_of_a_coroutine_function_are_run_by_the_plugin_that_runs_it(suite
             asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
             return True
     """)
-    result = suite(ASYNC_ROUNDS, "-W", "ignore::pytest.PytestUnknownMarkWarning")
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 40 files"])
-
-
-def test_rounds_of_a_test_for_anyio_are_run_by_anyio(suite):
-    """With its backend."""
-    pytest.importorskip("anyio")
-    code = """
-    @pytest.fixture
-    def anyio_backend():
-        return "asyncio"
-    """
-    result = suite(code + ASYNC_ROUNDS, "-p", "anyio.pytest_plugin")
+    result = suite(ASYNC_ROUNDS)
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 40 files"])
 
