@@ -9,13 +9,13 @@ in rounds and leaks when something grows in every round.
 import gc
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from time import sleep  # by name: a test may put its own stand-in into `time`
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import pytest
 
@@ -32,6 +32,10 @@ WITHOUT_CLOSING = frozenset(
     {"request", "leaks", "low_fd_limit", "tmp_path", "tmp_path_factory", "worker_id", "testrun_uid"}
 )
 """Fixtures whose teardown closes nothing that a test opened: no need to wait for it."""
+CLOSING_NOTHING = frozenset(
+    {"_pytest", "harness", "pytest_cov", "pytest_randomly", "pytest_rerunfailures", "pytest_socket"}
+)
+"""Packages whose hooks on a teardown close nothing that a test opened either."""
 JUDGES = "harness.tracker", "harness.rounds", "harness.check", "harness.holders"
 """The modules that look at what is open and say what it is."""
 OTHERS = ("pytest_timeout *",)
@@ -107,8 +111,9 @@ class Leaks:
         assert leaks.check(export).verdict == "clean"
     """
 
-    def __init__(self, tracker: "Tracker") -> None:
+    def __init__(self, tracker: "Tracker", item: pytest.Item) -> None:
         self.tracker = tracker
+        self._item = item
         self._before: list[Counter[Key]] = []  # of each block that is entered, the inner one last
 
     def open(self) -> tuple[Leak, ...]:
@@ -127,13 +132,14 @@ class Leaks:
 
         if is_async(call) and _loop_runs():
             raise RuntimeError(AWAITS)
-        return check(call, Plan(calls, rounds), Sight(self.tracker))
+        return check(self._forgetting(call), Plan(calls, rounds), Sight(self.tracker))
 
     def settled(self, rules: Rules, before: "Counter[Key]") -> list[Leak]:
         """Return what breaks the rules once it had time to close, and was not open `before`.
 
         It is looked for first, and garbage collected only where there is some: that takes long.
         """
+        _forget_records(self._item)
         if not rules.broken_by(_new(self.listed() - before)):
             return []
         for pause_s in (*BACK_OFF_S, 0):
@@ -168,7 +174,21 @@ class Leaks:
     def _count(self) -> "Counter[Key]":
         from harness.rounds import count_open
 
+        _forget_records(self._item)
         return count_open(self.tracker)
+
+    def _forgetting(self, call: Callable[[], object]) -> Callable[[], object]:
+        """Return `call` with an empty log at the start of each, which would only grow."""
+        from harness.rounds import is_async
+
+        def each() -> object:
+            _forget_log(self._item)
+            return call()
+
+        async def each_async() -> object:
+            return await cast(Awaitable[object], each())
+
+        return each_async if is_async(call) else each
 
     def _beyond(self, before: "Counter[Key]") -> tuple[Leak, ...]:
         from harness.rounds import leaks_of
@@ -177,6 +197,26 @@ class Leaks:
         grown = self._count() - before
         growths = {key: Growth(Trend.GROWING, count, count) for key, count in grown.items()}
         return leaks_of(growths, self.tracker) if growths else ()
+
+
+def _log_handlers(item: pytest.Item) -> list[Any]:
+    """Return pytest's handlers that keep what is logged, without caplog's where a test reads it."""
+    plugin = item.config.pluginmanager.get_plugin("logging-plugin")
+    names = ["report_handler"]
+    if "caplog" not in getattr(item, "funcargs", ()):
+        names.append("caplog_handler")
+    return [getattr(plugin, name) for name in names if hasattr(plugin, name)]
+
+
+def _forget_records(item: pytest.Item) -> None:
+    """Drop logged records, not their text: a logged traceback holds what its frames had open."""
+    for handler in _log_handlers(item):
+        handler.records.clear()
+
+
+def _forget_log(item: pytest.Item) -> None:
+    for handler in _log_handlers(item):
+        handler.clear()
 
 
 def _new(grown: "Counter[Key]") -> list[Leak]:
@@ -220,6 +260,7 @@ class _Attempt:
     leaks: Leaks
     rules: Rules | None
     passed: bool = False
+    failed: bool = False  # a part of it too: a subtest
     judged: bool = False
 
 
@@ -230,7 +271,7 @@ def _start(item: pytest.Item, rules: Rules | None) -> _Attempt:
     from harness.tracker import Tracker
 
     tracker = Tracker(exclude=OTHERS)
-    item.stash[_ATTEMPT] = _Attempt(Leaks(tracker.__enter__()), rules)
+    item.stash[_ATTEMPT] = _Attempt(Leaks(tracker.__enter__(), item), rules)
     return item.stash[_ATTEMPT]
 
 
@@ -387,15 +428,17 @@ def _current(request: pytest.FixtureRequest) -> _Attempt | None:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
     """Call a test with `calls=` in rounds; judge others at once where no teardown may close."""
     attempt = pyfuncitem.stash.get(_ATTEMPT, None)
-    if attempt is None or attempt.rules is None:
+    if attempt is None or attempt.rules is None or attempt.judged:  # one of the rounds
         return (yield)
     rules, leaks = attempt.rules, attempt.leaks
     of_fixtures = leaks.listed()
     result = yield
+    if attempt.failed:
+        return result
     if rules.calls is not None:
         attempt.judged = True
         _judge_rounds(pyfuncitem, rules, leaks)
-    elif set(pyfuncitem.fixturenames) <= WITHOUT_CLOSING:
+    elif not _may_close(pyfuncitem):
         attempt.judged = True
         _judge(pyfuncitem, rules, leaks)
     else:
@@ -404,15 +447,28 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]
     return result
 
 
+def _may_close(item: pytest.Function) -> bool:
+    """Tell whether a fixture's teardown, or a hook on it, may close what the test opened."""
+    hooks = item.ihook.pytest_runtest_teardown.get_hookimpls()
+    packages = {hook.function.__module__.partition(".")[0] for hook in hooks}
+    finalizes = "request" in item._fixtureinfo.argnames  # its own; that of tmp_path is no matter
+    known = set(item.fixturenames) <= WITHOUT_CLOSING and packages <= CLOSING_NOTHING
+    return finalizes or not known
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Note how a test of any sort ended: one that failed is not blamed for leaking too."""
+    """Note how a test of any sort ended: one that failed is not blamed for leaking too.
+
+    Each of its subtests is reported like it, and it passes all the same.
+    """
     report = yield
     attempt = item.stash.get(_ATTEMPT, None)
     if attempt is not None and call.when == "call":
-        attempt.passed = report.passed
+        attempt.failed |= report.failed
+        attempt.passed = report.passed and not attempt.failed
     return report
 
 
@@ -422,12 +478,35 @@ def _tasks(rules: Rules) -> Collection[str]:
 
 
 def _judge_rounds(item: pytest.Function, rules: Rules, leaks: Leaks) -> None:
-    names = item._fixtureinfo.argnames
-    arguments = {name: item.funcargs[name] for name in names}
-    result = leaks.check(lambda: item.obj(**arguments), rules.calls)
+    from harness.errors import UsageError
+
+    try:
+        result = leaks.check(_call_of(item), rules.calls)
+    except UsageError as error:
+        pytest.fail(f"{item.nodeid}: no_leaks(calls=…): {error}", pytrace=False)
     broken = rules.broken_by(result.leaks)
     if broken:
         _fail(item, broken, result.calls, result.reason)
+
+
+def _call_of(item: pytest.Function) -> Callable[[], object]:
+    """Return what calls a test: a coroutine function through the plugin that runs it, as anyio's.
+
+    pytest-asyncio has made a plain function of it.
+    """
+    from harness.rounds import is_async
+
+    names = item._fixtureinfo.argnames
+    arguments = {name: item.funcargs[name] for name in names}
+
+    def call() -> object:
+        if isinstance(caplog := item.funcargs.get("caplog"), pytest.LogCaptureFixture):
+            caplog.clear()  # each call reads its own log
+        if is_async(item.obj):
+            return item.ihook.pytest_pyfunc_call(pyfuncitem=item)
+        return item.obj(**arguments)
+
+    return call
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -479,13 +558,14 @@ def leaks(request: pytest.FixtureRequest) -> Leaks:
 def low_fd_limit(request: pytest.FixtureRequest) -> Iterator[int]:
     """Run the test with few descriptors left (`ulimit -n 256`), so that a leak shows early.
 
-    Gives the limit: `--low-fd-limit`, or 32 above what is open already where that is more.
+    Gives the limit: `--low-fd-limit`, or 32 above what is open already where that is more, but no
+    more than the hard limit.
     """
-    from harness.limits import limited
+    from harness.limits import limited, soft
     from harness.tracking.descriptors import list_descriptors
 
     gc.collect()
     needed = max(list_descriptors(), default=0) + SPARE_DESCRIPTORS
     limit = max(request.config.getoption("low_fd_limit"), needed)
     with limited(limit):
-        yield limit
+        yield int(soft())

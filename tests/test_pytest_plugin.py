@@ -277,6 +277,25 @@ def test_low_fd_limit_makes_a_leak_show_early(suite):
     result.assert_outcomes(passed=2)
 
 
+def test_low_fd_limit_gives_the_limit_that_holds(suite):
+    """No test can go beyond the hard limit."""
+    result = suite(
+        """
+    import resource
+
+    @pytest.fixture(scope="module", autouse=True)
+    def hard():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, 512))
+
+    def test_it(low_fd_limit):
+        assert low_fd_limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 512
+    """,
+        "--low-fd-limit",
+        "1000",
+    )
+    result.assert_outcomes(passed=1)
+
+
 def test_a_failing_test_is_not_blamed_for_what_its_traceback_holds(suite):
     """Its own failure is what matters."""
     result = suite(
@@ -558,3 +577,201 @@ def test_a_tests_stand_ins_are_not_asked_what_is_open(suite):
     )
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 1 file"])
+
+
+def test_what_a_finalizer_closes_is_not_the_tests(suite):
+    """`request.addfinalizer` is a teardown that no fixture's name tells of."""
+    result = suite(
+        """
+    def test_closed(request):
+        request.addfinalizer(open(os.devnull).close)
+
+    def test_left(request):
+        request.addfinalizer(leak)
+
+    def test_judged_at_once(tmp_path):
+        leak()
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(passed=2, errors=1, failed=1)
+    result.stdout.fnmatch_lines(["FAILED test_it.py::test_judged*", "ERROR test_it.py::test_left*"])
+
+
+def test_what_a_conftests_hook_closes_is_not_the_tests(suite, pytester):
+    """It runs at the teardown, of tests without fixtures too."""
+    pytester.makeconftest("""
+    def pytest_runtest_teardown(item):
+        for each in item.module.KEPT[1:]:
+            each.close()
+    """)
+    result = suite(
+        """
+    def test_closed():
+        KEPT[:] = None, open(os.devnull)
+
+    def test_left():
+        KEPT[:] = open(os.devnull),
+    """,
+        "--check-leaks",
+    )
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["ERROR test_it.py::test_left*"])
+
+
+def test_a_test_whose_subtest_failed_is_not_blamed_for_leaking_too(suite):
+    """Its failed subtest may be why; one whose subtests passed is judged."""
+    code = """
+    import unittest
+
+    class TestIt(unittest.TestCase):
+        def test_fails(self):
+            with self.subTest():
+                leak()
+                self.fail()
+            with self.subTest():
+                pass
+
+        def test_leaks(self):
+            with self.subTest():
+                leak()
+    """
+    result = suite(code, "--check-leaks")
+    outcomes = result.parseoutcomes()
+    assert outcomes.get("errors", outcomes.get("error")) == 1, outcomes
+    result.stdout.fnmatch_lines(["ERROR test_it.py::TestIt::test_leaks - *"])
+
+
+LOGGED = """
+    import logging
+
+    def log_failure():
+        handle = open(os.devnull)
+        try:
+            raise ValueError
+        except ValueError:
+            logging.exception("failed")
+"""
+
+
+def test_what_only_pytests_record_of_a_logged_error_holds_is_no_leak(suite):
+    """Its traceback holds what was open there, until pytest drops it; caplog's is left to read."""
+    code = """
+    def test_logged():
+        log_failure()
+
+    @pytest.fixture
+    def noisy():
+        yield
+        log_failure()
+
+    def test_logged_at_teardown(noisy, caplog):
+        pass
+
+    def test_logged_in_a_block(leaks):
+        with leaks:
+            log_failure()
+
+    def test_read_after_a_block(leaks, caplog):
+        with leaks:
+            logging.warning("told")
+        assert caplog.messages == ["told"]
+
+    def test_leaky():
+        logging.warning("told")
+        leak()
+    """
+    result = suite(LOGGED + code, "--check-leaks")
+    result.assert_outcomes(passed=4, failed=1)
+    result.stdout.fnmatch_lines(["*::test_leaky leaks 1 file", "WARNING *told"])
+
+
+def test_what_pytest_keeps_of_the_log_is_not_what_grows_in_rounds(suite):
+    """Each call has a log of its own, in caplog too."""
+    code = """
+    @pytest.mark.no_leaks(calls=10)
+    def test_logs():
+        log_failure()
+
+    @pytest.mark.no_leaks(calls=10)
+    def test_reads(caplog):
+        log_failure()
+        assert caplog.messages == ["failed"]
+
+    def test_checked(leaks):
+        assert leaks.check(log_failure, calls=10).verdict == "clean"
+    """
+    suite(LOGGED + code).assert_outcomes(passed=3)
+
+
+def test_tests_on_a_fake_file_system_are_judged_as_others(suite):
+    """pyfakefs puts its fakes where a function was imported by name too: the tracker's `fstat`."""
+    code = """
+    import socket
+    import harness.tracking.descriptors
+
+    def refuse(number):
+        raise AssertionError
+
+    @pytest.fixture
+    def fs(monkeypatch):
+        monkeypatch.setattr(harness.tracking.descriptors, "fstat", refuse)
+
+    def test_clean(fs):
+        os.close(os.dup(1))
+
+    def test_leaky(fs):
+        KEPT.append(socket.socket())
+    """
+    result = suite(code, "--check-leaks")
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*::test_leaky leaks 1 socket", "*opened at test_it.py:*"])
+
+
+ASYNC_ROUNDS = """
+    @pytest.mark.no_leaks(calls=10)
+    async def test_leaky(tmp_path):
+        leak()
+
+    @pytest.mark.no_leaks(calls=10)
+    async def test_clean():
+        await asyncio.sleep(0)
+"""
+
+
+def test_rounds_of_a_coroutine_function_are_run_by_the_plugin_that_runs_it(suite, pytester):
+    """As anyio's does: calling it gives only a coroutine."""
+    pytester.makeconftest("""
+    import asyncio, inspect, pytest
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(pyfuncitem):
+        if inspect.iscoroutinefunction(pyfuncitem.obj):
+            names = pyfuncitem._fixtureinfo.argnames
+            asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+            return True
+    """)
+    result = suite(ASYNC_ROUNDS)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["test_it.py::test_leaky leaks 40 files"])
+
+
+def test_what_cannot_be_called_in_rounds_is_said_in_one_sentence(suite):
+    """Not by a traceback of the plugin's own."""
+    result = suite(
+        """
+    def deferred(function):
+        def call(): return (each for each in ())
+        return call
+
+    @pytest.mark.no_leaks(calls=10)
+    @deferred
+    def test_deferred(): pass
+    """,
+        "-W",
+        "ignore::pytest.PytestReturnNotNoneWarning",
+    )
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["test_it.py::test_deferred: no_leaks(calls=…): it returned a generator*"]
+    )

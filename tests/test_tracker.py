@@ -1,6 +1,7 @@
 """The tracker names the line that opened what is still open, and nothing else."""
 
 import asyncio
+import builtins
 import gc
 import inspect
 import io
@@ -19,11 +20,12 @@ import threading
 import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from harness.tracker import Tracker
-from harness.tracking import survey
+from harness.tracking import descriptors, survey
 from harness.tracking.descriptors import list_descriptors
 
 HERE = __file__
@@ -135,6 +137,31 @@ def test_names_what_is_open_and_falls_silent(tracker, name):
     assert found == expected if expected else len(found) == 1
     release(opened)
     assert kinds_here(tracker) == []
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_an_opening_that_cannot_be_noted_succeeds_all_the_same(name):
+    """What looks at it may be a test's fake, which raises what it likes."""
+
+    def refuse():
+        raise AssertionError
+
+    plant, release, _ = PLANTED[name]
+    with Tracker(clock=refuse):
+        release(plant())
+
+
+def test_a_fake_that_raises_is_asked_in_vain(tracker, monkeypatch):
+    """As pyfakefs's `fstat` does: the descriptor is not known, and nothing is raised."""
+
+    def refuse(number):
+        raise AssertionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(descriptors, "fstat", refuse)
+        assert descriptors.identify(0) is None
+        number = os.dup(0)
+    os.close(number)
 
 
 ON_SOME_SYSTEMS = {
@@ -489,6 +516,46 @@ def test_a_patch_that_the_program_made_meanwhile_stays(monkeypatch):
     with Tracker():
         threading.Thread.start = start
     assert threading.Thread.start is start
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [(builtins, "open"), (os, "open"), (mmap, "mmap"), (threading.Thread, "start")],
+)
+def test_what_a_patch_puts_back_after_the_tracker_is_not_its_stand_in(owner, name, monkeypatch):
+    """The patch was made over it, and ends under the next tracker."""
+    real = getattr(owner, name)
+    monkeypatch.setattr(owner, name, real)  # to be undone
+    with Tracker():
+        patch = mock.patch.object(owner, name)
+        patch.start()
+    with Tracker():
+        patch.stop()
+    found = vars(owner)[name]
+    assert found is real
+
+
+def test_a_patch_that_ends_under_no_tracker_hides_nothing_from_the_next():
+    """It puts back the stand-in of a tracker that is gone, in one module only."""
+    with Tracker():
+        patch = mock.patch("builtins.open")
+        patch.start()
+    patch.stop()
+    with Tracker() as tracker, Path(HERE).open():
+        assert kinds_here(tracker) == ["file"]
+    assert builtins.open is io.open
+
+
+def test_trackers_that_end_in_another_order_leave_everything_as_it_was():
+    """The inner one has stand-ins of the outer one, which is gone before, to put back."""
+    before = threading.Thread.start, builtins.open
+    outer, inner = Tracker(), Tracker()
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    inner.__exit__(None, None, None)
+    after = threading.Thread.start, builtins.open
+    assert all(one is other for one, other in zip(before, after, strict=True))
 
 
 def test_trackers_nest():

@@ -5,7 +5,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
@@ -14,7 +14,7 @@ from harness.tracking import kinds
 from harness.tracking.descriptors import identify
 from harness.tracking.kinds import Kind
 from harness.tracking.ledger import Ledger
-from harness.tracking.patching import Patcher, stand_in, stand_in_type
+from harness.tracking.patching import Patcher, genuine, stand_in, stand_in_type
 
 Call = Callable[..., Any]
 Note = Callable[[Any, Any, FrameType], None]
@@ -32,7 +32,8 @@ PLUMBING = "multiprocessing/resource_tracker.py", "multiprocessing/forkserver.py
 class Hooks:
     """Patches everything that opens a resource so that `ledger` learns of it.
 
-    `failed` is called with each `OSError` that such a call raises, which is then raised on.
+    `failed` is called with each `OSError` that such a call raises, which is then raised on. What
+    has been opened is the program's: that we could not note it must not keep it from there.
     """
 
     def __init__(self, ledger: Ledger, failed: Failed) -> None:
@@ -42,10 +43,11 @@ class Hooks:
 
     def install(self) -> None:
         """Patch what is imported now, and the rest when it is imported."""
-        calls = [getattr(os, name) for name in DESCRIPTOR_CALLS if hasattr(os, name)]
+        names = [name for name in DESCRIPTOR_CALLS if hasattr(os, name)]
+        calls = [genuine(getattr(os, name)) for name in names]
+        opens, scans = genuine(builtins.open), genuine(os.scandir)
         pairs = [(call, self._numbers(call)) for call in calls]
-        pairs.append((builtins.open, self._files(builtins.open)))
-        pairs.append((os.scandir, self._directories(os.scandir)))
+        pairs += [(opens, self._files(opens)), (scans, self._directories(scans))]
         self._patcher.install(pairs)
         self._patcher.method(threading.Thread, "start", self._threads)
         for name, apply in self._later().items():
@@ -85,7 +87,10 @@ class Hooks:
             except OSError as error:
                 failed(error)
                 raise
-            own(file, kind, frame(1))
+            try:  # noqa: SIM105  `suppress` takes longer, and this is the hot path
+                own(file, kind, frame(1))
+            except Exception:  # noqa: BLE001, S110
+                pass
             return file
 
         return stand_in(real, call)
@@ -100,7 +105,8 @@ class Hooks:
             except OSError as error:
                 failed(error)
                 raise
-            note(opened, args[0] if args else kwargs.get(name), frame(1))
+            with suppress(Exception):
+                note(opened, args[0] if args else kwargs.get(name), frame(1))
             return opened
 
         return call
@@ -124,9 +130,11 @@ class Hooks:
     def _threads(self, real: Call) -> Call:
         def start(thread: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             frame = sys._getframe(1)
-            self._ledger.thread_starts(thread, frame)
+            with suppress(Exception):
+                self._ledger.thread_starts(thread, frame)
             real(thread, *args, **kwargs)
-            self._ledger.own(thread, kinds.THREAD, frame)
+            with suppress(Exception):
+                self._ledger.own(thread, kinds.THREAD, frame)
 
         return start
 
@@ -140,7 +148,8 @@ class Hooks:
                 except OSError as error:
                     self._failed(error)
                     raise
-                self._ledger.own(each, kind, sys._getframe(1))
+                with suppress(Exception):
+                    self._ledger.own(each, kind, sys._getframe(1))
 
             return __init__
 
@@ -154,7 +163,8 @@ class Hooks:
     def _detached(self, real: Call) -> Call:
         def detach(sock: Any) -> Any:  # noqa: ANN401
             number = real(sock)
-            self._ledger.number(number, self._ledger.origin(sys._getframe(1)))
+            with suppress(Exception):
+                self._ledger.number(number, self._ledger.origin(sys._getframe(1)))
             return number
 
         return detach
@@ -167,7 +177,8 @@ class Hooks:
         def make(real: Call) -> Call:
             def start(process: Any) -> None:  # noqa: ANN401
                 real(process)
-                self._ledger.own(process, kinds.CHILD, sys._getframe(1))
+                with suppress(Exception):
+                    self._ledger.own(process, kinds.CHILD, sys._getframe(1))
 
             return start
 
@@ -176,7 +187,8 @@ class Hooks:
     def _shared_memory(self, module: ModuleType) -> None:
         posix = getattr(module, "_posixshmem", None)
         if posix is not None:
-            self._patcher.swap([(posix.shm_open, self._numbers(posix.shm_open))])
+            real = genuine(posix.shm_open)
+            self._patcher.swap([(real, self._numbers(real))])
 
     def _thread_pool(self, module: ModuleType) -> None:
         self._constructed(module.ThreadPoolExecutor, kinds.EXECUTOR)
@@ -186,7 +198,8 @@ class Hooks:
     def _work_made(self, real: Call) -> Call:
         def __init__(item: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
             real(item, *args, **kwargs)
-            item.creation = self._ledger.creation(sys._getframe(1))
+            with suppress(Exception):
+                item.creation = self._ledger.creation(sys._getframe(1))
 
         return __init__
 
@@ -205,12 +218,15 @@ class Hooks:
 
     def _polling(self, real: Call) -> Call:
         def __init__(poll: Any, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401, ARG001
-            self._ledger.number(poll.fileno(), self._ledger.origin(sys._getframe(1)))
+            with suppress(Exception):
+                self._ledger.number(poll.fileno(), self._ledger.origin(sys._getframe(1)))
 
         return __init__
 
     def _mmap(self, module: ModuleType) -> None:
-        real = module.mmap
+        real = genuine(module.mmap)
+        if not isinstance(real, type):  # the program's own stand-in, a mock
+            return
 
         def note(mapped: object, number: Any, frame: FrameType) -> None:  # noqa: ANN401
             self._ledger.own(mapped, kinds.MMAP, frame.f_back or frame, identify(number))
@@ -219,7 +235,7 @@ class Hooks:
         self._patcher.swap([(real, stand_in_type(real, call))])
 
     def _sqlite(self, module: ModuleType) -> None:
-        real = module.connect
+        real = genuine(module.connect)
 
         def note(connection: object, database: object, frame: FrameType) -> None:
             key = ("sqlite3", id(connection), _database_path(database))
@@ -234,7 +250,8 @@ class Hooks:
                 task = real(loop, *args, **kwargs)
                 if source := getattr(task, "_source_traceback", None):
                     del source[-1]  # debug mode shows the creating line: not ours
-                self._ledger.task_created(task, kinds.TASK, sys._getframe(1))
+                with suppress(Exception):
+                    self._ledger.task_created(task, kinds.TASK, sys._getframe(1))
                 return task
 
             return create_task

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from types import ModuleType
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 from harness.instances import attribute
 
@@ -98,11 +99,25 @@ def stand_in_type(real: type, call: Call) -> type:
     )
 
 
+_REMOVED: WeakValueDictionary[int, Anything] = WeakValueDictionary()
+"""Stand-ins of removed patchers by `id`, while anything holds them: a patch of the program's that
+was made over one, and outlives its patcher, puts it back at its end."""
+
+
+def genuine(found: Anything) -> Anything:
+    """Return what `found` stands in for where its patcher has been removed, else `found`."""
+    while _REMOVED.get(id(found)) is found:
+        known: Anything = found
+        found = known._real if type(known) is StandInType else known.__wrapped__
+    return found
+
+
 class Patcher:
     """Replaces functions and methods, also in modules still to be imported; undoes it all."""
 
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
+        self._methods: list[Call] = []
         self._swaps: dict[int, tuple[object, object]] = {}
         self._finder = _OnImport()
 
@@ -112,19 +127,20 @@ class Patcher:
         sys.meta_path.insert(0, self._finder)
 
     def swap(self, pairs: Iterable[tuple[object, object]]) -> None:
-        """Replace real ones by their stand-ins in the globals of every module."""
+        """Replace real ones, which are `genuine`, by stand-ins in the globals of every module."""
         wanted = {id(real): (real, ours) for real, ours in pairs}
         self._swaps.update(wanted)
-        _replace(wanted)
+        _replace(wanted | _left_behind(wanted))
 
     def method(self, owner: type, name: str, make: Callable[[Call], Call]) -> None:
         """Replace `owner.name` by `make(original)`, with the original's name and signature."""
         inherited = name not in vars(owner)
-        original = getattr(owner, name)
+        original = genuine(getattr(owner, name))
         ours = functools.wraps(original)(make(original))
         setattr(owner, name, ours)
+        self._methods.append(ours)
         undo = functools.partial(delattr, owner, name)
-        restore = undo if inherited else functools.partial(setattr, owner, name, original)
+        restore = undo if inherited else functools.partial(_restore, owner, name, original)
         self._undo.append(functools.partial(_if_there, owner, name, ours, restore))
 
     def when_imported(self, name: str, apply: Callable[[ModuleType], None]) -> None:
@@ -141,15 +157,33 @@ class Patcher:
             sys.meta_path.remove(self._finder)
         while self._undo:
             self._undo.pop()()
-        back = {id(ours): (ours, real) for real, ours in self._swaps.values()}
-        _replace(back)
+        ours = [*self._methods, *(each for _, each in self._swaps.values())]
+        _REMOVED.update({id(each): each for each in ours})
+        _replace(_left_behind({}))
+        self._methods.clear()
         self._swaps.clear()
+
+
+def _left_behind(wanted: dict[int, tuple[object, object]]) -> dict[int, tuple[object, object]]:
+    """Return the stand-ins of removed patchers with what is to be there instead."""
+    replacements = {}
+    for each in list(_REMOVED.values()):
+        real = genuine(each)
+        replacements[id(each)] = each, wanted.get(id(real), (real, real))[1]
+    return replacements
+
+
+def _restore(owner: type, name: str, original: Call) -> None:
+    setattr(owner, name, genuine(original))
 
 
 def _if_there(owner: type, name: str, ours: Call, restore: Callable[[], None]) -> None:
     """Restore a method that is still ours: the program's own patch over it is to stay."""
-    if vars(owner).get(name) is ours:
+    found = vars(owner).get(name)
+    if found is ours:
         restore()
+    elif found is not None and genuine(found) is not found:
+        _restore(owner, name, found)
 
 
 def _replace(wanted: dict[int, tuple[object, object]]) -> None:
