@@ -84,6 +84,13 @@ def test_counts_that_do_not_follow_what_is_open_are_told(tmp_path):
     assert blind.said == "1 made on loopback, 0 counted"
 
 
+def test_connections_of_others_to_a_port_of_that_number_are_not_counted(tmp_path):
+    """One is open all the while, and one that was closed long ago still waits for its end."""
+    counts = iter([{"TIME_WAIT": 1, "ESTABLISHED": 1}, {"ESTABLISHED": 2}])
+    found = doctor.connections(tmp_path, count=lambda _port: next(counts))
+    assert found == doctor.Finding(doctor.READY, "connections", "1 made on loopback, 1 counted")
+
+
 @pytest.mark.parametrize(
     ("clock", "mark", "late"),
     [(ManualClock(), doctor.READY, "0.0 ms late"), (LateClock(), doctor.STAND_IN, "50.0 ms late")],
