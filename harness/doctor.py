@@ -116,17 +116,13 @@ def connections(
     """
     with closing(listen(0, "--port")) as listener:
         address = listener.getsockname()
-        before = _held(count(address[1]))
+        before = sockets.held(count(address[1]))
         with closing(socket.create_connection(address)):
-            counted = _held(count(address[1])) - before
+            counted = sockets.held(count(address[1])) - before
     said = f"1 made on loopback, {counted} counted"
     if counted == 1:
         return Finding(READY, "connections", said)
     return Finding(BROKEN, "connections", said, "the figures of HTTP labs would be wrong here")
-
-
-def _held(states: Mapping[str, int]) -> int:
-    return sum(states.get(state, 0) for state in sockets.HELD)
 
 
 def pace(clock: Clock) -> Finding:

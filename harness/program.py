@@ -196,9 +196,8 @@ def clean(error: BaseException | None) -> None:
         if error is None or id(error) in seen:
             continue
         seen.add(id(error))
-        BaseException.with_traceback(
-            error, _without_ours(error.__traceback__)
-        )  # past a __setattr__
+        kept = _without_ours(error.__traceback__)
+        BaseException.with_traceback(error, kept)  # past a __setattr__ of its class
         left += [error.__cause__, error.__context__]
         left += error.exceptions if isinstance(error, BaseExceptionGroup) else []
 

@@ -20,7 +20,7 @@ from harness.cli import Parser, between
 from harness.errors import UsageError
 from harness.holders import find_holders
 from harness.probes import fds
-from harness.program import Prepared, parse
+from harness.program import Prepared, Program, parse
 from harness.report import FindHolders, Report, as_text, group_by_origin, renderer_for
 from harness.trace import Out, Trace
 from harness.tracker import Describe, Tracker
@@ -148,23 +148,33 @@ def main(argv: Sequence[str]) -> int:
         program = parse(options.module if is_module else options.program, is_module)
         session, finish = _session(options)
         answer = _answering(session, options.http)
-        session.tracker.__enter__()  # the package that -m imports is the program too
-        prepared = program.prepare()
+        end = _End(finish)
+        prepared = _prepared(program, session, end)
     except UsageError as error:
         sys.stderr.write(f"harness run: error: {error}\n")
         return USAGE
-    return _run(prepared, session, answer, finish)
+    return _run(prepared, session, answer, end)
 
 
-def _run(
-    prepared: Prepared, session: Session, answer: Callable[[], None], finish: Callable[[], None]
-) -> int:
-    """Run the program; `finish`, registered before any handler of the program's, runs last."""
-    os.register_at_fork(after_in_parent=session.on_fork)
-    end = _End(finish)
+def _prepared(program: Program, session: Session, end: "_End") -> Prepared:
+    """Prepare the program, watched, with `end` registered before any exit handler of its own.
+
+    The package that -m imports for it is the program too.
+    """
     atexit.unregister(logging.shutdown)  # of the logging that this instrument has imported
     atexit.register(end)
     atexit.register(logging.shutdown)
+    session.tracker.__enter__()
+    try:
+        return program.prepare()
+    except BaseException:
+        atexit.unregister(end)
+        raise
+
+
+def _run(prepared: Prepared, session: Session, answer: Callable[[], None], end: "_End") -> int:
+    """Run the program; `end` learns how that went."""
+    os.register_at_fork(after_in_parent=session.on_fork)
     signal.signal(signal.SIGUSR1, session.on_signal)
     _dump_at_sigterm(session)
     answer()  # not before the tracker knows what was open when it started

@@ -27,8 +27,7 @@ UPSTREAM_PORT = Option(
 
 def held(port: int) -> int:
     """Count the connections to `port` whose client still holds a descriptor."""
-    states = sockets.clients_by_state(port)
-    return sum(states.get(state, 0) for state in sockets.HELD)
+    return sockets.held(sockets.clients_by_state(port))
 
 
 def hung_up(port: int) -> int:

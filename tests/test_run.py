@@ -190,6 +190,16 @@ def test_exit_handlers_run_before_the_last_dump_also_after_ctrl_c(program, tmp_p
     assert [each.name for each in tmp_path.iterdir()] == ["program.py"]
 
 
+def test_exit_handlers_of_a_modules_package_run_before_the_last_dump(program, tmp_path):
+    """Python imports it before the module: it is the program's all the same."""
+    (tmp_path / "app").mkdir()
+    program(AT_THE_END, "app/__init__.py")
+    program("", "app/tool.py")
+    status, out, err = run("--fail-on-leak", "-m", "app.tool", cwd=tmp_path)
+    assert (status, out) == (0, "closed\n")
+    assert "[harness] 0 resources open at exit" in err
+
+
 def test_log_files_that_logging_closes_at_exit_are_closed(program, tmp_path):
     """Its handler is older than the program: what it closes is no leak."""
     path = program(

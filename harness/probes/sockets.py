@@ -40,6 +40,11 @@ def clients_by_state(port: int) -> Mapping[str, int]:
     return clients_by_psutil(port)
 
 
+def held(states: Mapping[str, int]) -> int:
+    """Count those of connections by state whose client still holds a descriptor."""
+    return sum(states.get(state, 0) for state in HELD)
+
+
 def clients_by_psutil(port: int) -> Mapping[str, int]:
     """Count the same by a look at every descriptor of this process, on every system."""
     import psutil

@@ -10,11 +10,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from .measure import LONG, SHORT, Effort, Table, held, tables_of
+from .measure import LONG, SHORT, Effort, Table, tables_of
 
 HERE = Path(__file__).parent
 NAMES = (
@@ -40,13 +39,9 @@ def measure(names: Sequence[str], effort: Effort) -> Iterator[Table]:
         ) as progress,
     ):
         task = progress.add_task("", total=len(names))
-
-        def tables(name: str) -> list[Table]:
-            return pool.submit(tables_of, name, effort).result()
-
         for name in names:
             progress.update(task, description=name)
-            yield from held(partial(tables, name), effort)
+            yield from pool.submit(tables_of, name, effort).result()
             progress.advance(task)
 
 

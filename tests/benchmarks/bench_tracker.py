@@ -22,7 +22,7 @@ from .measure import FEWEST_ROUNDS, Effort, Limit, Row, Table, Work
 
 FILES = 1000
 FRAMES = 10
-TURNS, TURNS_SHORT = 5, 3
+TURNS = 5
 SHARE = 0.05
 """The processor time of one process, as a share of a benchmark's budget."""
 OPENING = "open, write, close"
@@ -126,7 +126,7 @@ def in_process(program: str, way: str, budget_s: float) -> float:
 def ratios(program: str, effort: Effort) -> dict[str, float]:
     """Return each way's time over the bare one's; the ways take turns in going first."""
     times: dict[str, list[float]] = {way: [] for way in WAYS}
-    for turn in range(TURNS_SHORT if effort.short else TURNS):
+    for turn in range(TURNS):
         for way in list(WAYS)[:: -1 if turn % 2 else 1]:
             times[way].append(in_process(program, way, effort.budget_s * SHARE))
     return {way: min(taken) / min(times["bare"]) for way, taken in times.items()}

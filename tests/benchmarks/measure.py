@@ -127,19 +127,6 @@ def tables_of(name: str, effort: Effort) -> list[Table]:
     return found
 
 
-def held(measured: Callable[[], list[Table]], effort: Effort) -> list[Table]:
-    """Return what was measured; in the short form once more where a figure passed its bound.
-
-    That form runs beside other work, which spoils a ratio once; a regression passes a bound twice.
-    """
-    tables = measured()
-    missed = [line for table in tables for line in table.missed(effort.short)]
-    if not missed or not effort.short:
-        return tables
-    print("\n".join([*missed, "", "Measured once more:", ""]), flush=True)
-    return measured()
-
-
 def seconds(work: Work) -> float:
     """Return how long `work` takes, in seconds of wall time."""
     began_s = time.perf_counter()
