@@ -10,9 +10,13 @@ from harness.probes import sockets
 
 @pytest.fixture
 def listener():
-    """A listening socket on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as made:
-        yield made
+    """A listening socket on a free port, to which no connection of another test lingers."""
+    lingering = {each.raddr.port for each in psutil.net_connections("tcp4") if each.raddr}
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as made:
+            if made.getsockname()[1] not in lingering:
+                yield made
+                return
 
 
 def test_each_client_is_counted(listener):
