@@ -68,5 +68,5 @@ def refuse(program: str, message: str) -> int:
     if sys.stderr is not None:
         terminal = Terminal(sys.stderr)
         show = terminal.line if "python -m " in message else terminal.prose
-        show(f"{program}: error: {message}")
+        show(f"{program.removeprefix('python -m ')}: error: {message}")
     return USAGE

@@ -136,6 +136,6 @@ def test_a_folder_that_cannot_be_written_to_is_one_line(place):
     done = place.run("doctor", module="harness", TMPDIR="/no/such/folder")
     assert done.status == 2
     assert done.err.startswith(
-        "python -m harness doctor: error: cannot make a directory in /no/such/folder: "
+        "harness doctor: error: cannot make a directory in /no/such/folder: "
     )
     assert done.err.count("\n") == 1

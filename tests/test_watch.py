@@ -341,7 +341,7 @@ def test_a_process_that_does_not_exist_is_one_line():
     zombie = watch(ended.pid)
     ended.wait()
     missing = watch(ended.pid)
-    error = "python -m harness watch: error: "
+    error = "harness watch: error: "
     gone = f"{error}no process has PID {ended.pid}: `ps -e` lists"
     for result, said in (
         (zombie, f"{error}process {ended.pid} has ended (a zombie"),

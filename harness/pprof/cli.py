@@ -4,20 +4,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import parse_qs, urlsplit
 from urllib.request import urlopen
 
-from harness import stops
+from harness import command
 from harness.cli import Parser
 from harness.pprof import report
 from harness.pprof.flame import svg
 from harness.pprof.profile import Profile, ProfileError, difference
 from harness.pprof.proto import decode
 
-DONE, USAGE, INTERRUPTED, CLOSED_OUTPUT = 0, 2, 130, 141
+PROGRAM = "python -m harness pprof"
 _PATIENCE_S = 60.0
 _READ_MAX_BYTES = 1 << 28
 
@@ -37,30 +38,21 @@ def main(argv: Sequence[str], out: TextIO | None = None) -> int:
     after Ctrl-C; 141 if the output was closed.
     """
     arguments = parser().parse_args(argv)
-    try:
-        profile = _chosen(read(arguments.source), arguments.type)
-        if arguments.base:
-            profile = difference(profile, _chosen(read(arguments.base), arguments.type))
-        _write(_rendered(arguments, profile), arguments.output, out or sys.stdout)
-    except ProfileError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return USAGE
-    except OSError as error:
-        if error.errno not in stops.OUTPUT_CLOSED:
-            sys.stderr.write(f"error: the output cannot be written: {error}\n")
-            stops.silence(sys.stdout)
-            return USAGE
-        stops.silence(sys.stdout)
-        return CLOSED_OUTPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return DONE
+    return command.run(PROGRAM, partial(_show, arguments, out or sys.stdout))
+
+
+def _show(arguments: argparse.Namespace, out: TextIO) -> int:
+    profile = _chosen(read(arguments.source), arguments.type)
+    if arguments.base:
+        profile = difference(profile, _chosen(read(arguments.base), arguments.type))
+    _write(_rendered(arguments, profile), arguments.output, out)
+    return command.DONE
 
 
 def parser() -> Parser:
     """Return the parser of the command line."""
     made = Parser(
-        prog="python -m harness pprof",
+        prog=PROGRAM,
         description="Show a profile.proto, of this program or of any other (Go's too).",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
