@@ -82,7 +82,7 @@ def _judgement(folder: Path, number: int) -> Judgement:
     behaved = _read(folder / f"{number}.behave.json")
     if behaved is None:
         behaved = [("its tests end", of_process(ended[1]))]
-    findings = (*_of_drive(driven, reference), *((said,) for _, said in behaved if said))
+    findings = (*_of_drive(driven, reference), *_of_tests(behaved))
     kept = tuple(asked for asked, said in behaved if not said)
     return Judgement(findings, driven["operations"], kept, printed)
 
@@ -112,6 +112,17 @@ def _of_drive(driven: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterat
         yield from _dropped(driven, reference)
     for number in driven["closed"]:
         yield (f"it closed descriptor {number}, a standard stream: close only what you opened",)
+
+
+def _of_tests(behaved: Sequence[tuple[str, str | None]]) -> Iterator[tuple[str, ...]]:
+    """Yield what the tests say; of those that one error ended alike (a typo's), the first."""
+    alike: dict[str, list[str]] = {}
+    for asked, said in behaved:
+        if said:
+            alike.setdefault(said.removeprefix(f'the test "{asked}" '), []).append(said)
+    for first, *others in alike.values():
+        more = f"so did {len(others)} more {noun('test', len(others))}"
+        yield (first, more) if others else (first,)
 
 
 def _hoarded(driven: Mapping[str, Any], reference: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -136,6 +136,14 @@ def test_a_misspelled_name_comes_before_what_followed_from_it(tmp_path):
     assert "ResourceWarning" in second
 
 
+def test_what_every_test_stumbles_over_is_told_once(tmp_path):
+    """Three tests end with the error of one misspelled name: one bullet, not three."""
+    typo = LEAKY.replace("append(file)", "append(fiel)")
+    [told] = [each for each in judged(tmp_path, typo).findings if "the test" in each[0]]
+    assert "raised NameError: name 'fiel' is not defined" in told[0]
+    assert told[1:] == ("so did 2 more tests",)
+
+
 def test_a_fixed_copy_passes_within_two_seconds(tmp_path):
     """And the judgement says what it was seen to do. On a busy machine: the best of three."""
     best_s = 60.0
