@@ -157,11 +157,11 @@ class Place:
         return processes + [f"file {path}" for path in self.tmp.glob("*")]
 
     def kill_all(self) -> None:
-        """End whatever still runs, so that a failed test does not disturb the next."""
+        """End whatever still runs, and what reads it, so that no test disturbs the next."""
         for process in self.alive():
             process.kill()
         for started in self.started:
-            started.process.wait(10)
+            started.end()
 
 
 def ports_in(text: str) -> set[int]:
