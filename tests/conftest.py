@@ -118,13 +118,20 @@ def shared(tmp_path_factory, worker_id):
 
 
 @pytest.fixture
-def once(shared):
+def attempt(request):
+    """Which attempt at this test it is, from 1: what failed is measured anew for the next."""
+    return getattr(request.node, "execution_count", 1)
+
+
+@pytest.fixture
+def once(shared, attempt):
     """Make something expensive once for all workers: `once(name, make)` returns what it made.
 
     `make` takes a Place and returns runs by name.
     """
 
     def get(name, make) -> dict[str, Finished]:
+        name = f"{name}-{attempt}"
         kept = shared / f"{name}.json"
         with (shared / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

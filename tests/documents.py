@@ -212,6 +212,7 @@ def _background(
         yield str(process.pid)
     finally:
         impatience.cancel()
+        impatience.join()
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=10)
 

@@ -7,11 +7,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from harness.patience import Patience
 
 ROOT = Path(__file__).parent.parent
 PORT = re.compile(r"localhost:(\d+)|\"server_port\": (\d+)")
@@ -41,6 +44,7 @@ class Started:
     began_s: float = field(default_factory=time.monotonic)
     _out: list[str] = field(default_factory=list)
     _err: list[str] = field(default_factory=list)
+    _readers: Sequence[threading.Thread] = ()
 
     def __post_init__(self) -> None:
         """Read both streams from now on."""
@@ -57,22 +61,31 @@ class Started:
         """The process's number."""
         return self.process.pid
 
-    def see(self, pattern: str, timeout_s: float = 30) -> re.Match[str]:
-        """Wait until a line that it has written to stdout matches `pattern`; return the match."""
-        deadline_s = time.monotonic() + timeout_s
-        while time.monotonic() < deadline_s:
+    def see(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
+        """Wait until a line that it has written to stdout matches `pattern`; return the match.
+
+        When it has ended without such a line there is nothing to wait for.
+        """
+        deadline_s, goes_on = time.monotonic() + timeout_s, True
+        while goes_on and time.monotonic() < deadline_s:
+            goes_on = self._readers[0].is_alive()
             if found := re.search(pattern, "".join(self._out), re.MULTILINE):
                 return found
             time.sleep(0.01)
-        raise AssertionError(f"no {pattern!r} within {timeout_s} s in {self._out} {self._err}")
+        within = f"within {timeout_s} s" if goes_on else "until its end"
+        raise AssertionError(f"no {pattern!r} {within} in {self._out} {self._err}")
 
     def end(self, timeout_s: float = 60) -> Finished:
         """Wait for its end."""
         status = self.process.wait(timeout_s)
         elapsed_s = time.monotonic() - self.began_s
+        self.join_readers()
+        return Finished(status, "".join(self._out), "".join(self._err), self.pid, elapsed_s)
+
+    def join_readers(self) -> None:
+        """Wait until all that it wrote is read."""
         for reader in self._readers:
             reader.join(10)
-        return Finished(status, "".join(self._out), "".join(self._err), self.pid, elapsed_s)
 
 
 class Place:
@@ -145,10 +158,10 @@ class Place:
     def leftovers(self, within_s: float = 5) -> list[str]:
         """Return what is still there of the labs: directories and processes with their ports.
 
-        What goes within `within_s` is not left over.
+        What goes within `within_s` in which it could is not left over.
         """
-        deadline_s = time.monotonic() + within_s
-        while (left := self._left()) and time.monotonic() < deadline_s:
+        patience = Patience(within_s)
+        while (left := self._left()) and patience.lasts():
             time.sleep(0.02)
         return left
 
@@ -157,11 +170,12 @@ class Place:
         return processes + [f"file {path}" for path in self.tmp.glob("*")]
 
     def kill_all(self) -> None:
-        """End whatever still runs, so that a failed test does not disturb the next."""
+        """End whatever still runs, and what reads it, so that no test disturbs the next."""
         for process in self.alive():
             process.kill()
         for started in self.started:
             started.process.wait(10)
+            started.join_readers()
 
 
 def ports_in(text: str) -> set[int]:

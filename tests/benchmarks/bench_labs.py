@@ -1,5 +1,6 @@
 """How long each lab's exercise takes to judge: its leaky twin as a copy that nobody has mended."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,21 @@ def verdict(name: str) -> None:
     assert not judge(name, [Path(catalogue.ROOT, "leaky", f"{name}.py")])[0].passed
 
 
-def time(name: str, effort: Effort) -> Medians:
-    """Time the verdict on one lab, in turn with pytest's on an empty test."""
-    works: dict[str, Work] = {name: partial(verdict, name), EMPTY_TEST: empty_test}
-    return in_turn(works, replace(effort, rounds=1 if effort.short else FEWEST_ROUNDS))
+def times(names: Sequence[str], effort: Effort) -> Medians:
+    """Time the verdict on each lab, and pytest's on an empty test after it.
+
+    All have their turn before one has its next: what else the machine does for some seconds hits
+    each of them once.
+    """
+    works: dict[str, Work] = {}
+    for name in names:
+        works |= {name: partial(verdict, name), empty_after(name): empty_test}
+    return in_turn(works, replace(effort, rounds=FEWEST_ROUNDS))
+
+
+def empty_after(name: str) -> str:
+    """Return the name of the empty test that is run after a lab's verdict."""
+    return f"{EMPTY_TEST} after {name}"
 
 
 def row(name: str, taken_s: float | None, empty_s: float) -> Row:
@@ -34,8 +46,9 @@ def row(name: str, taken_s: float | None, empty_s: float) -> Row:
 
 def tables(effort: Effort) -> list[Table]:
     """Time the verdict on each lab against the median of all the empty tests between them."""
-    medians = {name: time(name, effort) for name in catalogue.names()}
-    empty_s = median(found for each in medians.values() if (found := each[EMPTY_TEST]) is not None)
-    rows = [row(name, each[name], empty_s) for name, each in medians.items()]
+    names = catalogue.names()
+    medians = times(names, effort)
+    empty_s = median(found for each in names if (found := medians[empty_after(each)]) is not None)
+    rows = [row(name, medians[name], empty_s) for name in names]
     rows.append(Row([EMPTY_TEST, duration(empty_s)]))
     return [Table("Verdict on an unmended copy of each lab", ["", "median"], rows)]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -127,7 +128,8 @@ def child_ended(scene: Scene) -> Ending:
     scene.wait(run)
     children = psutil.Process(run.pid).children() if run.process.poll() is None else []
     if children:
-        scene.choice.choice(children).send_signal(number)
+        with suppress(psutil.NoSuchProcess):  # it has just come to its own end
+            scene.choice.choice(children).send_signal(number)
     return Ending(run.end(PATIENCE_S), (DONE, EXHAUSTED), f"{number.name}")
 
 

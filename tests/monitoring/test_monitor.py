@@ -6,7 +6,9 @@ import shutil
 import signal
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import pytest
 from running import Finished, Place
@@ -35,7 +37,18 @@ class Monitored:
 
 
 @pytest.fixture(scope="module")
-def monitored(tmp_path_factory: pytest.TempPathFactory) -> Monitored:
+def attempts(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Monitored]:
+    """What was seen at each attempt; all tests ask of the same one."""
+    return cache(lambda _: monitor(tmp_path_factory))
+
+
+@pytest.fixture
+def monitored(attempts: Callable[[int], Monitored], attempt: int) -> Monitored:
+    """A monitored lab: the first, for a test that failed on it another one."""
+    return attempts(attempt)
+
+
+def monitor(tmp_path_factory: pytest.TempPathFactory) -> Monitored:
     """Monitor the file lab until its alert has fired, look around, and type Ctrl-C."""
     if not shutil.which("prometheus"):
         pytest.skip("prometheus is not installed")

@@ -3,14 +3,17 @@
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from running import ROOT, Place, Started, free_pair
+
+from harness.patience import Patience
 
 PICTURE = ROOT / "resources" / "live-page.png"
 WIDE = {"width": 1040, "height": 900}
@@ -42,16 +45,28 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+def visits(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Seen]:
+    """What was seen at each attempt; all tests ask of the same one."""
+    return cache(lambda _: visited(tmp_path_factory))
+
+
+@pytest.fixture
+def seen(visits: Callable[[int], Seen], attempt: int) -> Seen:
+    """The first visit, for a test that failed on it another one."""
+    return visits(attempt)
+
+
+def visited(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Start both runs, visit the leaky one's page, end them, and return what was seen."""
     if not shutil.which("chromium"):
         pytest.skip("no chromium installed")
     place = Place(tmp_path_factory.mktemp("page"))
     try:
-        yield visit(place)
+        found = visit(place)
         assert not place.leftovers()
     finally:
         place.kill_all()
+    return found
 
 
 def visit(place: Place) -> Seen:
@@ -68,8 +83,7 @@ def visit(place: Place) -> Seen:
         page.wait_for_selector("article.fixed .verdict.stable")
         keyboard = by_keyboard(page)
         page.wait_for_selector("#open .held:not(:empty)")
-        page.wait_for_selector("text=fixed: nothing, at the last look")  # not amid an operation
-        live = texts(page)
+        live = between_operations(page)
         page.uncheck("#to-limit")
         picture = page.screenshot(full_page=True, clip=upper_part(page))
         violations, widths = checked(page)
@@ -118,16 +132,34 @@ def browser_page() -> Iterator[Any]:
         browser.close()
 
 
+def between_operations(page: Any) -> dict[str, list[str]]:
+    """Return the texts of a moment in which the last look found nothing open in the fixed run."""
+    found: dict[str, list[str]] = {}
+
+    def is_between() -> bool:
+        found.update(texts(page))
+        return found["#open caption"][1:] == ["fixed: nothing, at the last look"]
+
+    assert Patience(PATIENCE_MS / 1000).until(is_between), found
+    return found
+
+
 def texts(page: Any) -> dict[str, list[str]]:
-    """Return the texts of what the tests ask about, by selector."""
+    """Return the texts of what the tests ask about, by selector, all of one moment."""
     selectors = (
         "#title", "#state", ".verdict", ".figures dd", ".notes li", "#open caption",
         "#open .count", "#open summary", "#open .held", "#open .stack li", "#profiles a",
         "svg text.limit",
     )  # fmt: skip
-    found = {each: page.locator(each).all_text_contents() for each in selectors}
-    labels = page.locator("figure svg").evaluate_all("all => all.map(svg => svg.ariaLabel)")
-    return found | {"svg": labels}
+    found: dict[str, list[str]] = page.evaluate(READ, selectors)
+    return found
+
+
+READ = """selectors => {
+  const all = selector => [...document.querySelectorAll(selector)];
+  const texts = selectors.map(each => [each, all(each).map(found => found.textContent)]);
+  return Object.fromEntries([...texts, ["svg", all("figure svg").map(svg => svg.ariaLabel)]]);
+}"""
 
 
 def upper_part(page: Any) -> dict[str, float]:

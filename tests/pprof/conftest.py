@@ -1,5 +1,6 @@
 """A debug server on a free port, in a thread of its own, as a lab has one."""
 
+import gc
 import socket
 import urllib.error
 import urllib.request
@@ -10,8 +11,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from harness.collector import no_collection
 from harness.pprof.routes import add_routes
-from tests.pprof.programs import LoopThread, loop_thread
+from tests.pprof.programs import HANGS_S, LoopThread, loop_thread
 
 
 @dataclass
@@ -44,14 +46,14 @@ class Server:
         """Ask for `path` below the root; errors are answers too."""
         request = urllib.request.Request(self.base + path, method=method, headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=HANGS_S) as answer:
                 return Answer(answer.status, answer.headers, answer.read())
         except urllib.error.HTTPError as error:
             return Answer(error.code, error.headers, error.read())
 
     def raw(self, text: str) -> bytes:
         """Send `text` as it is, and return all that comes back."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=HANGS_S) as connection:
             connection.sendall(text.encode())
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
@@ -80,3 +82,11 @@ def program() -> Iterator[LoopThread]:
     """A program's event loop to start tasks in."""
     with loop_thread() as thread:
         yield thread
+
+
+@pytest.fixture
+def nothing_is_collected() -> Iterator[None]:
+    """Let the garbage collector close now what other tests left open, and nothing in the test."""
+    gc.collect()
+    with no_collection():
+        yield

@@ -3,14 +3,16 @@
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from harness.patience import Patience
 from harness.pprof.goroutines import Goroutine, Numbers, Snapshot
 
 Make = Callable[[], Coroutine[Any, Any, Any]]
+HANGS_S = 60.0
+"""What takes longer hangs; a machine that stands still for some seconds is none of that."""
 
 
 class LoopThread:
@@ -25,7 +27,7 @@ class LoopThread:
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run `coroutine` in the loop and return its result."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(HANGS_S)
 
     def start(self, make: Make, name: str, turns: int = 8) -> asyncio.Task[Any]:
         """Start a task called `name` and let it come to where it waits."""
@@ -53,7 +55,7 @@ class LoopThread:
         self._kept.clear()
         self.run(cancel())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join(10)
+        self._thread.join(HANGS_S)
         self.loop.close()
 
 
@@ -67,12 +69,9 @@ def loop_thread(debug: bool = False, name: str = "program") -> Iterator[LoopThre
         thread.close()
 
 
-def wait_until(condition: Callable[[], bool], limit_s: float = 5) -> None:
-    """Return as soon as `condition` holds; fail after `limit_s` seconds."""
-    end = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
+def wait_until(condition: Callable[[], bool], limit_s: float = 20) -> None:
+    """Return as soon as `condition` holds; fail after `limit_s` seconds in which it could."""
+    assert Patience(limit_s).until(condition), "it did not come about"
 
 
 def snapshot() -> list[Goroutine]:
@@ -84,6 +83,21 @@ def find(name: str) -> Goroutine:
     """Return the one goroutine of this name."""
     (found,) = [each for each in snapshot() if each.name == name]
     return found
+
+
+def find_when(name: str, condition: Callable[[Goroutine], bool]) -> Goroutine:
+    """Return the one goroutine of this name as it was at the first look that fits `condition`.
+
+    What is asked of it then is that look's: at the next one it may have gone on.
+    """
+    looks: list[Goroutine] = []
+
+    def fits() -> bool:
+        looks[:] = [find(name)]
+        return condition(looks[0])
+
+    wait_until(fits)
+    return looks[0]
 
 
 def functions(goroutine: Goroutine) -> list[str]:

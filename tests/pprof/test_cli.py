@@ -171,6 +171,7 @@ def go_profiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.timeout(300)  # Go from 1.20 on compiles its library first
 def test_profiles_of_go_are_read(go_profiles: Path) -> None:
     """Eight goroutines wait, five sleep; five of each are new; 64 blocks of 64 kB are kept."""
     after, before = str(go_profiles / "after.pprof"), str(go_profiles / "before.pprof")

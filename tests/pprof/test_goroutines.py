@@ -18,7 +18,15 @@ from harness.pprof import await_chain
 from harness.pprof.goroutines import Numbers, Snapshot, profile
 from harness.pprof.text import grouped
 from tests.pprof import programs
-from tests.pprof.programs import find, functions, loop_thread, snapshot, wait_until
+from tests.pprof.programs import (
+    HANGS_S,
+    find,
+    find_when,
+    functions,
+    loop_thread,
+    snapshot,
+    wait_until,
+)
 
 ACROSS = {
     programs.gathered: "sync.WaitGroup.Wait",
@@ -79,11 +87,13 @@ def test_a_socket_wait_names_both_ends() -> None:
         port = server.getsockname()[1]
         thread.start(lambda: programs.reads_stream(port), "stream")
         thread.start(programs.reads_socket, "socket")
-        wait_until(lambda: find("stream").state == "IO wait")
-        assert f"-> 127.0.0.1:{port} (fd " in find("stream").waits_on
-        assert find("stream").waits_on.startswith("tcp 127.0.0.1:")
-        assert find("socket").state == "IO wait"
-        assert find("socket").waits_on.startswith("unix (fd ")
+        far_end = f"-> 127.0.0.1:{port} (fd "  # known once it is connected
+        stream = find_when("stream", lambda found: far_end in found.waits_on)
+        reading = find("socket")
+    assert stream.state == "IO wait"
+    assert stream.waits_on.startswith("tcp 127.0.0.1:")
+    assert reading.state == "IO wait"
+    assert reading.waits_on.startswith("unix (fd ")
 
 
 def test_a_running_task_shows_its_calls() -> None:
@@ -100,9 +110,11 @@ def test_a_running_task_shows_its_calls() -> None:
 
     with loop_thread() as thread:
         thread.loop.call_soon_threadsafe(lambda: thread.loop.create_task(computes(), name="busy"))
-        begun.wait(5)
-        found = find("busy")
-        end.set()
+        try:
+            assert begun.wait(HANGS_S)
+            found = find("busy")
+        finally:
+            end.set()
     assert found.state == "running"
     assert "busy" in " ".join(functions(found))
 
@@ -138,14 +150,13 @@ def thread_in(target: Callable[..., Any], release: Callable[[], Any]) -> Iterato
         yield
     finally:
         release()
-        thread.join(10)
+        thread.join(HANGS_S)
 
 
 def state_of(target: Callable[..., Any], release: Callable[[], Any], wanted: str) -> str:
     """Return what the thread in `target` waits on once its state is `wanted`."""
     with thread_in(target, release):
-        wait_until(lambda: find("probed").state == wanted)
-        return find("probed").waits_on
+        return find_when("probed", lambda found: found.state == wanted).waits_on
 
 
 def test_threads_have_go_states_too() -> None:
@@ -198,12 +209,13 @@ def test_threads_that_wait_in_the_same_place_are_one_group() -> None:
     threads = [threading.Thread(target=over.wait, name=f"waiter-{each}") for each in range(3)]
     for thread in threads:
         thread.start()
-    wait_until(lambda: all(find(thread.name).state == "chan receive" for thread in threads))
-    text = grouped("goroutine", profile(snapshot()))
-    over.set()
-    for thread in threads:
-        thread.join()
-    assert re.search(r'^3 @ .*\n# labels: {"kind":"thread", "state":"chan receive"}$', text, re.M)
+    group = re.compile(r'^3 @ .*\n# labels: {"kind":"thread", "state":"chan receive"}$', re.M)
+    try:  # on the way into the wait each may stand in another line of it
+        wait_until(lambda: bool(group.search(grouped("goroutine", profile(snapshot())))))
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
 
 
 def test_the_observer_is_not_in_the_picture() -> None:

@@ -27,7 +27,7 @@ def pprof(folder: Path, *arguments: str) -> str:
     """Run `go tool pprof`, which must succeed, and return what it printed."""
     command = ["go", "tool", "pprof", *arguments]
     done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=60
+        command, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=100
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -135,7 +135,7 @@ def test_a_refusal_is_printed_by_pprof(server: Server, tmp_path: Path) -> None:
     """The text says how to turn tracemalloc on, and pprof passes it on."""
     command = ["go", "tool", "pprof", "-top", server.base + "heap"]
     done = subprocess.run(
-        command, env=environment(tmp_path), capture_output=True, text=True, timeout=60
+        command, env=environment(tmp_path), capture_output=True, text=True, timeout=100
     )
     assert done.returncode != 0
     assert "--tracemalloc 16" in done.stderr
@@ -151,24 +151,27 @@ def test_graphviz_draws_it(server: Server, program: LoopThread, tmp_path: Path) 
     assert "programs.generated" in (tmp_path / "x.svg").read_text().replace("&#45;", "-")
 
 
+SERVED = re.compile(r"^Serving web UI on http://localhost:(\d+)")
+
+
 @contextmanager
 def served_by_pprof(folder: Path, saved: str) -> Iterator[str]:
     """Run `go tool pprof -http` on a free port until the block ends; yield its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = ["go", "tool", "pprof", f"-http=localhost:{port}", "-no_browser", saved]
-    process = subprocess.Popen(
-        command, env=environment(folder), stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        wait_for(port, process)
-        yield f"http://localhost:{port}"
-    finally:
-        os.killpg(process.pid, 9)
-        process.wait()
+    command = ["go", "tool", "pprof", "-http=localhost:", "-no_browser", saved]
+    with subprocess.Popen(
+        command, env=environment(folder), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            told = iter(process.stderr.readline, "")
+            served = next(filter(None, map(SERVED.search, told)), None)
+            assert served, "pprof -http ended"
+            wait_for(int(served[1]), process)
+            yield f"http://localhost:{served[1]}"
+        finally:
+            os.killpg(process.pid, 9)
 
 
-def wait_for(port: int, process: "subprocess.Popen[bytes]", limit_s: float = 20) -> None:
+def wait_for(port: int, process: "subprocess.Popen[str]", limit_s: float = 60) -> None:
     """Return when somebody listens on `port`; fail if the process ends or takes too long."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end and process.poll() is None:
@@ -184,7 +187,9 @@ def rendered(url: str, folder: Path, *more: str) -> str:
     quiet = "--disable-background-networking --disable-component-update --disable-sync"
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]
     command += ["--no-first-run", *quiet.split(), f"--user-data-dir={folder}/chromium", *more]
-    done = subprocess.run([*command, "--dump-dom", url], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [*command, "--dump-dom", url], capture_output=True, text=True, timeout=100
+    )
     return done.stdout
 
 
@@ -197,7 +202,7 @@ def test_the_web_page_of_pprof_shows_it(
     """`-http`: the table and the flame graph have the function, in a browser too."""
     program.start(programs.iterates, "probed")
     with served_by_pprof(tmp_path, save(server, "goroutine", tmp_path / "x.pprof")) as base:
-        with urllib.request.urlopen(f"{base}/ui/flamegraph", timeout=20) as answer:
+        with urllib.request.urlopen(f"{base}/ui/flamegraph", timeout=60) as answer:
             assert b"programs.generated" in answer.read()
         table = rendered(f"{base}/ui/top", tmp_path)
     assert "tests.pprof.programs.generated</td>" in table

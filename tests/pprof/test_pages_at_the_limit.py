@@ -16,7 +16,7 @@ from harness.page.live import Live
 from harness.pprof.proto import decode
 from harness.probes import tasks
 from harness.reserve import Reserve
-from harness.server import NAME, DebugServer
+from harness.server import MAX_CONNECTIONS, NAME, DebugServer
 from tests.pprof import programs
 from tests.pprof.conftest import Server
 from tests.pprof.programs import LoopThread
@@ -55,6 +55,7 @@ def no_descriptor_left(spare: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.usefixtures("nothing_is_collected")
 def test_ten_requests_in_a_row_with_no_descriptor_left(debug_server: DebugServer) -> None:
     """The client has the one that it needs, the server none; the index says what is the matter."""
     server = Server(debug_server.port)
@@ -91,10 +92,21 @@ def test_the_program_keeps_its_pace_under_a_crowd(
     debug_server: DebugServer, program: LoopThread
 ) -> None:
     """Five hundred connections that say nothing are let go of, and the pages still answer."""
+    address = "127.0.0.1", debug_server.port
     with ExitStack() as stack:
-        for _ in range(500):
-            stack.enter_context(socket.create_connection(("127.0.0.1", debug_server.port)))
+        crowd = [stack.enter_context(socket.create_connection(address)) for _ in range(500)]
+        programs.wait_until(lambda: all(map(is_closed, crowd[:-MAX_CONNECTIONS])))
         begin = time.monotonic()
         assert Server(debug_server.port).get("goroutine?debug=1").status == 200
         program.start(programs.sleeps, "probed")
         assert time.monotonic() - begin < 5
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Tell whether the other end has let go of a connection on which it has said nothing."""
+    try:
+        return connection.recv(1, socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True

@@ -10,15 +10,20 @@ import sys
 import threading
 import time
 import tracemalloc
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from harness.clock import ManualClock
 from harness.pprof.aside import aside
 from harness.pprof.descriptors import Descriptor, fd_profile
-from harness.pprof.profile import column
+from harness.pprof.goroutines import OBSERVER
+from harness.pprof.profile import Profile, column
 from harness.pprof.proto import decode
+from harness.pprof.sampler import Sampler, processor_time_ns, sample_for
 from tests.pprof import programs
 from tests.pprof.conftest import Server
 from tests.pprof.programs import LoopThread
@@ -65,6 +70,7 @@ def test_the_dump_shows_states_as_go_does(server: Server, program: LoopThread) -
     assert any("event loop program" in each for each in blocks)
 
 
+@pytest.mark.usefixtures("nothing_is_collected")
 def test_the_server_does_not_see_itself(server: Server) -> None:
     """Asking again and again changes no count: neither its tasks nor its connections show."""
     first = {kind: len(names_of(server, kind)) for kind in ("goroutine", "threadcreate", "fd")}
@@ -83,6 +89,7 @@ def names_of(server: Server, kind: str) -> list[object]:
     return list(decode(server.get(kind).body).samples)
 
 
+@pytest.mark.usefixtures("nothing_is_collected")
 def test_open_files_and_sockets_are_shown(server: Server, tmp_path: Path) -> None:
     """A file is under its directory, a socket under its state, each with its number."""
     before = len(names_of(server, "fd"))
@@ -133,16 +140,40 @@ def test_looking_at_sockets_changes_none(server: Server) -> None:
         assert near.send(b"still open") == 10
 
 
-def test_seconds_shows_what_came_and_went(server: Server, program: LoopThread) -> None:
+class Turned:
+    """In the place of `asyncio.sleep`: `seconds` of it pass when the test says so."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._sleep = asyncio.sleep
+        self.begun = threading.Event()
+        self.over = threading.Event()
+
+    async def __call__(self, seconds: float, *result: object) -> object:
+        """Sleep, if these are the seconds until they are over."""
+        if seconds != self._seconds:
+            return await self._sleep(seconds, *result)
+        self.begun.set()
+        while not self.over.is_set():
+            await self._sleep(0.005)
+        return None
+
+
+def test_seconds_shows_what_came_and_went(
+    server: Server, program: LoopThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A task that begins within the time is +1, one that ends is -1, the others are nothing."""
     gone = program.start(programs.sleeps, "gone")
     program.start(programs.sleeps, "stays")
+    time_of_request = Turned(0.4)
+    monkeypatch.setattr(asyncio, "sleep", time_of_request)
     answers = []
     asking = threading.Thread(target=lambda: answers.append(server.get("goroutine?seconds=0.4")))
     asking.start()
-    time.sleep(0.2)
+    assert time_of_request.begun.wait(programs.HANGS_S)
     program.loop.call_soon_threadsafe(gone.cancel)
     program.start(programs.sleeps, "came")
+    time_of_request.over.set()
     asking.join()
     assert answers[0].headers["Content-Disposition"].endswith('"goroutine-delta"')
     changed = {
@@ -169,29 +200,86 @@ def test_heap_says_how_to_turn_it_on_and_then_shows_lines(server: Server) -> Non
     assert max(sample.values[1] for sample in mine) >= sum(map(len, kept))
 
 
-def test_the_sampler_finds_the_busy_thread(server: Server) -> None:
-    """Of two threads the one that computes has the processor time, the other only the clock's."""
+@contextmanager
+def one_computes_one_waits() -> Iterator[threading.Thread]:
+    """Run two threads until the block ends; yield the one that computes."""
     end = threading.Event()
 
     def compute() -> None:
         while not end.is_set():
             sum(range(1000))
 
-    threads = [threading.Thread(target=compute), threading.Thread(target=end.wait)]
+    threads = [
+        threading.Thread(target=compute, name="computes"),
+        threading.Thread(target=end.wait, name="waits"),
+    ]
     for thread in threads:
         thread.start()
-    profile = decode(server.get("profile?seconds=0.4").body)
-    end.set()
-    spent = {"compute": 0, "wait": 0}
-    for sample in profile.samples:
-        for name in spent:
-            if any(frame.function.endswith(f".{name}") for frame in sample.stack):
-                spent[name] += sample.values[column(profile)]
+    try:
+        yield threads[0]
+    finally:
+        end.set()
+        for thread in threads:
+            thread.join()
+
+
+def spent(profile: Profile, thread: str) -> list[int]:
+    """Return how often a thread was seen, its wall time and its processor time, in ns."""
+    seen = [each.values for each in profile.samples if ("thread", thread) in each.labels]
+    return [sum(values) for values in zip(*seen, strict=True)]
+
+
+def test_the_sampler_finds_the_busy_thread(server: Server) -> None:
+    """Of two threads the one that computes has the processor time, the other only the clock's."""
+    with one_computes_one_waits():
+        profile = decode(server.get("profile?seconds=0.4").body)
     assert [value_type.type for value_type in profile.types] == ["samples", "wall", "cpu"]
     assert profile.duration_ns >= 0.4e9
-    assert sum(sample.values[0] for sample in profile.samples) > 20
+    assert {"compute", "Event.wait"} <= called(profile)
+    computes, waits = spent(profile, "computes"), spent(profile, "waits")
+    assert computes[1] >= 0.4e9
+    assert waits[1] >= 0.4e9
     if sys.platform == "linux":
-        assert spent["compute"] > 50_000_000 > spent["wait"]
+        assert computes[column(profile)] > waits[column(profile)]
+
+
+def called(profile: Profile) -> set[str]:
+    """Return the functions in a profile as their classes know them."""
+    names = (frame.function for sample in profile.samples for frame in sample.stack)
+    return {name.removeprefix("threading.").rpartition("<locals>.")[2] for name in names}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell it")
+def test_processor_time_is_the_threads_own() -> None:
+    """Between two looks a thread that computes gets what it has used, one that waits nothing."""
+    with one_computes_one_waits() as thread:
+        before_ns = processor_time_ns(thread.native_id)
+        sampler = Sampler()
+        began_ns = processor_time_ns(thread.native_id)
+        programs.wait_until(lambda: processor_time_ns(thread.native_id) > began_ns + 60_000_000)
+        sampler.sample(100_000_000)
+        after_ns = processor_time_ns(thread.native_id)
+    profile = sampler.profile(0, 100_000_000)
+    computes, waits = spent(profile, "computes"), spent(profile, "waits")
+    assert waits[2] < 50_000_000
+    assert 60_000_000 <= computes[2] <= after_ns - before_ns
+    assert computes[:2] == waits[:2] == [1, 100_000_000]
+
+
+def test_threads_are_looked_at_a_hundred_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is late: forty looks in 0.4 s, each with 10 ms."""
+    clock = ManualClock()
+    never = SimpleNamespace(wait=lambda seconds: clock.wait_until(clock.now_s() + seconds))
+    now_ns = SimpleNamespace(
+        time_ns=lambda: 0,
+        monotonic_ns=lambda: round(clock.now_s() * 1e9),
+        clock_gettime_ns=time.clock_gettime_ns,
+    )
+    monkeypatch.setattr("harness.pprof.sampler.time", now_ns)
+    with one_computes_one_waits():
+        profile = sample_for(0.4, never)
+    assert profile.duration_ns == 400_000_000
+    assert spent(profile, "waits")[:2] == [40, 400_000_000]
 
 
 def test_one_profile_is_taken_at_a_time_and_given_up_with_its_reader(server: Server) -> None:
@@ -199,8 +287,14 @@ def test_one_profile_is_taken_at_a_time_and_given_up_with_its_reader(server: Ser
     with socket.create_connection(("127.0.0.1", server.port)) as reader:
         path = "profile?seconds=600"
         reader.sendall(f"GET /debug/pprof/{path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        programs.wait_until(lambda: server.get("profile?seconds=0.01").status == 429)
+        programs.wait_until(is_sampling)
+        assert server.get("profile?seconds=0.01").status == 429
     programs.wait_until(lambda: server.get("profile?seconds=0.01").status == 200)
+
+
+def is_sampling() -> bool:
+    """Tell whether a thread of the server takes a profile."""
+    return any(thread.name.startswith(OBSERVER) for thread in threading.enumerate())
 
 
 def test_a_descriptor_is_under_the_stack_that_opened_it() -> None:
@@ -245,6 +339,7 @@ def test_a_flame_graph_is_drawn_without_anything_from_elsewhere(
     assert "--tracemalloc 16" in server.get("ui?profile=heap").text
 
 
+@pytest.mark.usefixtures("nothing_is_collected")
 def test_with_no_descriptor_left_the_pages_still_answer(server: Server) -> None:
     """The index says that the process has run out, and the list of descriptors is whole."""
     with socket.create_connection(("127.0.0.1", server.port)) as connection:

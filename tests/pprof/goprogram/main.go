@@ -5,14 +5,23 @@ import (
 	"os"
 	"runtime"
 	"runtime/pprof"
+	"sync"
 	"time"
 )
 
 var kept [][]byte
 
-func waits(never chan int) { <-never }
+var begun sync.WaitGroup
 
-func sleeps() { time.Sleep(time.Hour) }
+func waits(never chan int) {
+	begun.Done()
+	<-never
+}
+
+func sleeps() {
+	begun.Done()
+	time.Sleep(time.Hour)
+}
 
 func keeps() {
 	for i := 0; i < 64; i++ {
@@ -34,17 +43,19 @@ func write(path, profile string) {
 func main() {
 	runtime.MemProfileRate = 1
 	never := make(chan int)
+	begun.Add(3)
 	for i := 0; i < 3; i++ {
 		go waits(never)
 	}
-	time.Sleep(20 * time.Millisecond)
+	begun.Wait()
 	write(os.Args[1]+"/before.pprof", "goroutine")
+	begun.Add(10)
 	for i := 0; i < 5; i++ {
 		go waits(never)
 		go sleeps()
 	}
 	keeps()
-	time.Sleep(20 * time.Millisecond)
+	begun.Wait()
 	write(os.Args[1]+"/after.pprof", "goroutine")
 	runtime.GC() // the profile shows what the last collection found
 	write(os.Args[1]+"/heap.pprof", "heap")
