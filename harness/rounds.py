@@ -167,12 +167,19 @@ class _Rounds:
         del self._memory[:-1], self._counts[:-1]
 
     async def _warm_up(self) -> None:
-        started_s = time.perf_counter()
-        await self._calls_of(self._plan.warm_up)
-        each_s = (time.perf_counter() - started_s) / max(self._plan.warm_up, 1)
-        if self._plan.calls is None:
-            fitting = int(ROUND_S / max(each_s, 1e-9))
+        """Make the first calls; their median tells how many fit into a round.
+
+        A call that imports something, or in which the machine was busy, says nothing of the others.
+        """
+        took_s = sorted([await self._timed() for _ in range(self._plan.warm_up)])
+        if self._plan.calls is None and took_s:
+            fitting = int(ROUND_S / max(took_s[len(took_s) // 2], 1e-9))
             self._calls = min(CALLS, max(FEWEST_CALLS, fitting))
+
+    async def _timed(self) -> float:
+        started_s = time.perf_counter()
+        await self._calls_of(1)
+        return time.perf_counter() - started_s
 
     async def _calls_of(self, number: int) -> None:
         for _ in range(number):
@@ -330,11 +337,16 @@ class _Rounds:
         return self._grows(memory, judge_coarsely, own_blocks)
 
     async def _fill(self) -> None:
-        """Call on for a moment: a cache takes as many calls to fill as it has room for."""
-        until_s, before = time.perf_counter() + FILL_S, allocated()
+        """Call on for a moment: a cache takes as many calls to fill as it has room for.
+
+        A moment in which the machine stood still fills none.
+        """
+        from harness.patience import Patience
+
+        patience, before = Patience(FILL_S), allocated()
         for _ in range(FILL_CALLS // self._calls):
             more_bytes = allocated().large_bytes - before.large_bytes
-            if time.perf_counter() > until_s or more_bytes > FILL_BYTES:
+            if not patience.lasts() or more_bytes > FILL_BYTES:
                 return
             await self._calls_of(self._calls)
 

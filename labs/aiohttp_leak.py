@@ -1,6 +1,7 @@
 """Lab 14: a status checker keeps the responses of failures. `python -m labs.aiohttp_leak`."""
 
 import asyncio
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -127,10 +128,7 @@ def silence_is_an_error(subject: ModuleType, _directory: Path) -> str | None:
     """A service that does not answer at all raises ClientError."""
     import aiohttp
 
-    with listen(0, "nobody") as listener:
-        port = listener.getsockname()[1]
-
-    async def ask() -> object:
+    async def ask(port: int) -> object:
         checker = subject.StatusChecker(f"http://127.0.0.1:{port}")
         try:
             return await checker.check("a")
@@ -139,7 +137,9 @@ def silence_is_an_error(subject: ModuleType, _directory: Path) -> str | None:
         finally:
             await checker.close()
 
-    got = asyncio.run(ask())
+    with socket.socket() as nobody:  # it has the port, so that no one else gets it, and listens not
+        nobody.bind(("127.0.0.1", 0))
+        got = asyncio.run(ask(nobody.getsockname()[1]))
     if isinstance(got, aiohttp.ClientError):
         return None
     return f"check gave {got!r} where nobody listens; callers need the ClientError"

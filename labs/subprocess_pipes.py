@@ -1,6 +1,7 @@
 """Lab 11: each check leaves a zombie and two pipes. `python -m labs.subprocess_pipes`."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -29,7 +30,8 @@ COMMAND = (
     "-c",
     'read -r line; echo "$line"; case $line in *bad*) echo "bad word" >&2; exit 1; esac',
 )
-PATIENCE_S = 0.5
+PATIENCE_S = 1.0
+"""So long may commands take that are held up by nothing but a busy machine."""
 PIPE_IS_FULL = 100_000
 """Characters: more than a pipe takes while nobody reads it."""
 FITS = 50_000
@@ -63,9 +65,21 @@ def zombies() -> int | None:
     """Count the children that have ended and that nobody has waited for."""
     import psutil
 
-    return measured(
-        lambda: sum(child.status() == psutil.STATUS_ZOMBIE for child in psutil.Process().children())
-    )
+    return measured(lambda: _children()[psutil.STATUS_ZOMBIE])
+
+
+def _children() -> Counter[str]:
+    """Count the children by their status."""
+    import psutil
+
+    return Counter(child.status() for child in psutil.Process().children())
+
+
+def _all_have_ended() -> bool:
+    """Tell whether no child runs; one that has closed its pipes may take a moment to end."""
+    import psutil
+
+    return set(measured(_children) or ()) <= {psutil.STATUS_ZOMBIE}
 
 
 def _document(directory: Path, text: str, name: str = "document.txt") -> Path:
@@ -137,6 +151,7 @@ def nothing_is_left_of_a_check(subject: ModuleType, directory: Path) -> str | No
     checker, zombies_before = subject.Checker(COMMAND), zombies() or 0
     for _ in range(3):
         checker.check(document)
+    Patience(PATIENCE_S).until(_all_have_ended)
     dead, still = (zombies() or 0) - zombies_before, (fds.count() or 0) - before
     if dead > 0:
         return f"{are(dead, 'zombie')} left of 3 checks; ask each child for its status: wait for it"

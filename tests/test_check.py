@@ -583,6 +583,31 @@ def test_a_large_cache_that_fills_is_clean(room, module):
         assert check(functions(name), Plan()).verdict == "clean"
 
 
+def test_a_cache_fills_though_the_machine_stands_still(module):
+    """The time in which it did is no time in which the cache could have been filled."""
+    source = """
+        import functools, itertools, time
+        NUMBERS = itertools.count()
+        @functools.lru_cache(maxsize=1000)
+        def row(number):
+            if number in (500, 510, 520): time.sleep(0.15)
+            return [number] * 10
+        def target(): row(next(NUMBERS))
+    """
+    assert check(module("standstill", textwrap.dedent(source))("target"), Plan()).verdict == "clean"
+
+
+def test_two_calls_that_took_long_do_not_make_the_rounds_short(module):
+    """One may import what the others use, or find the machine busy."""
+    source = """
+        import itertools, time
+        NUMBERS = itertools.count()
+        def target():
+            if next(NUMBERS) in (0, 3): time.sleep(0.05)
+    """
+    assert check(module("slow_start", textwrap.dedent(source))("target"), Plan()).calls == 100
+
+
 def test_timers_that_were_cancelled_are_forgotten_by_a_loop_that_turns(module):
     """A coroutine that never waits lets no loop turn; between two calls it does."""
     source = """

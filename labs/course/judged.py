@@ -34,9 +34,10 @@ from .alarm import Hung, within
 from .drive import Drive, Driven, exercise
 from .endings import told, watch_forks
 
-LIMIT_S = 5.0
+LIMIT_S = 8.0
 """What has not ended when it could have run for so long is ended."""
-BEHAVIOUR_S = 1.0
+BEHAVIOUR_S = 2.0
+"""A behaviour that takes longer hangs: a few take half a second of waiting, or start commands."""
 BROKEN = 3
 """The exit code of a drive that did not get to its end."""
 Answer = Callable[[object], None]
@@ -101,18 +102,23 @@ def _ended(reference: ForkProcess, drive: ForkProcess, behave: ForkProcess) -> l
 
     What a copy that cannot be driven does besides is not waited for.
     """
-    waited = Path(f"/proc/{drive.pid}/schedstat")
-    patience = Patience(LIMIT_S, starved_s=lambda: starved_s(waited))
     codes = []
     for fork in (drive, reference, behave):
-        is_asked_for = fork is drive or drive.exitcode == 0
-        while is_asked_for and fork.is_alive() and patience.lasts():
-            fork.join(TICK_S)
+        if fork is drive or drive.exitcode == 0:
+            _wait(fork)
         codes.append(fork.exitcode)
     for fork in (drive, behave):
         fork.kill()
         fork.join()
     return [codes[0], codes[2]]
+
+
+def _wait(fork: ForkProcess) -> None:
+    """Wait for a fork, with a limit of its own: how long another one had to wait says nothing."""
+    waited = Path(f"/proc/{fork.pid}/schedstat")
+    patience = Patience(LIMIT_S, starved_s=lambda: starved_s(waited))
+    while fork.is_alive() and patience.lasts():
+        fork.join(TICK_S)
 
 
 def _run(work: Work, folder: Path, name: str) -> None:

@@ -2,10 +2,12 @@
 
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 from running import ROOT
 
+from labs.course import judged as judged_module
 from labs.course.judge import Judgement, judge
 
 LEAKY = (ROOT / "leaky" / "file_leak.py").read_text(encoding="utf-8")
@@ -145,13 +147,59 @@ def test_what_every_test_stumbles_over_is_told_once(tmp_path):
 
 
 def test_a_fixed_copy_passes_within_two_seconds(tmp_path):
-    """And the judgement says what it was seen to do. On a busy machine: the best of three."""
-    best_s = 60.0
-    for _ in range(3):
+    """And the judgement says what it was seen to do. On a busy machine: the best of a minute's."""
+    best_s, until_s = 60.0, time.monotonic() + 60
+    while best_s >= 2 and time.monotonic() < until_s:
         began_s = time.monotonic()
         judgement = judged(tmp_path, FIXED)
         best_s = min(best_s, time.monotonic() - began_s)
         assert judgement.passed and len(judgement.kept) == 4 and judgement.operations == 40
-        if best_s < 2:
-            break
     assert best_s < 2
+
+
+class Fork:
+    """A process that ends when it has been waited for `ticks` times."""
+
+    pid = 0
+
+    def __init__(self, ticks: int) -> None:
+        self._left = ticks
+        self.is_killed = False
+
+    @property
+    def exitcode(self) -> int | None:
+        """Return 0 when it has ended."""
+        return None if self._left else 0
+
+    def is_alive(self) -> bool:
+        """Tell whether it has not."""
+        return self.exitcode is None
+
+    def join(self, timeout: float | None = None) -> None:
+        """Let a tick pass; one that was killed has no more to come."""
+        self._left = max(0, self._left - 1) if timeout else self._left
+
+    def kill(self) -> None:
+        """Note that it was ended."""
+        self.is_killed = self.is_alive()
+
+
+class Ticks:
+    """Patience for three ticks, whatever the time."""
+
+    def __init__(self, _limit_s: float, starved_s: Callable[[], float]) -> None:
+        self._left = 3
+
+    def lasts(self) -> bool:
+        """Let one go by."""
+        self._left -= 1
+        return self._left >= 0
+
+
+@pytest.mark.parametrize(("ticks", "code"), [(3, 0), (4, None)])
+def test_each_fork_has_a_limit_of_its_own(ticks, code, monkeypatch):
+    """On a busy machine the drive may take all of its time: the tests have theirs all the same."""
+    monkeypatch.setattr(judged_module, "Patience", Ticks)
+    behave = Fork(ticks)
+    assert judged_module._ended(Fork(3), Fork(3), behave) == [0, code]
+    assert behave.is_killed == (code is None)
