@@ -34,8 +34,8 @@ from .alarm import Hung, within
 from .drive import Drive, Driven, exercise
 from .endings import told, watch_forks
 
-LIMIT_S = 8.0
-"""What has not ended when it could have run for so long is ended."""
+LIMIT_S, BEHAVIOURS_S = 5.0, 8.0
+"""What has not ended when it could have run for so long is ended: a drive, and all behaviours."""
 BEHAVIOUR_S = 2.0
 """A behaviour that takes longer hangs: a few take half a second of waiting, or start commands."""
 BROKEN = 3
@@ -105,7 +105,7 @@ def _ended(reference: ForkProcess, drive: ForkProcess, behave: ForkProcess) -> l
     codes = []
     for fork in (drive, reference, behave):
         if fork is drive or drive.exitcode == 0:
-            _wait(fork)
+            _wait(fork, BEHAVIOURS_S if fork is behave else LIMIT_S)
         codes.append(fork.exitcode)
     for fork in (drive, behave):
         fork.kill()
@@ -113,10 +113,10 @@ def _ended(reference: ForkProcess, drive: ForkProcess, behave: ForkProcess) -> l
     return [codes[0], codes[2]]
 
 
-def _wait(fork: ForkProcess) -> None:
+def _wait(fork: ForkProcess, limit_s: float) -> None:
     """Wait for a fork, with a limit of its own: how long another one had to wait says nothing."""
     waited = Path(f"/proc/{fork.pid}/schedstat")
-    patience = Patience(LIMIT_S, starved_s=lambda: starved_s(waited))
+    patience = Patience(limit_s, starved_s=lambda: starved_s(waited))
     while fork.is_alive() and patience.lasts():
         fork.join(TICK_S)
 
