@@ -19,6 +19,7 @@ from harness.errors import UsageError
 from harness.findings import Leak, Plan, Result, Verdict
 from harness.limits import limited
 from harness.model import Opened, Reading
+from harness.patience import Patience
 from harness.probes.memory import Allocated, allocated
 from harness.tracker import Tracker
 from harness.verdict_growth import Growth, Trend, judge_coarsely, judge_growth
@@ -330,13 +331,21 @@ class _Rounds:
         return self._grows(memory, judge_coarsely, own_blocks)
 
     async def _fill(self) -> None:
-        """Call on for a moment: a cache takes as many calls to fill as it has room for."""
-        until_s, before = time.perf_counter() + FILL_S, allocated()
-        for _ in range(FILL_CALLS // self._calls):
-            more_bytes = allocated().large_bytes - before.large_bytes
-            if time.perf_counter() > until_s or more_bytes > FILL_BYTES:
+        """Call on for a moment: a cache takes as many calls to fill as it has room for.
+
+        On a machine that stands still meanwhile it would fill no further, and look like a leak.
+        """
+        patience, before = Patience(FILL_S), allocated()
+        for made in range(FILL_CALLS):
+            if made % self._calls == 0 and _more_bytes(before) > FILL_BYTES:
                 return
-            await self._calls_of(self._calls)
+            if not patience.lasts():
+                return
+            await self._calls_of(1)
+
+
+def _more_bytes(before: Allocated) -> int:
+    return allocated().large_bytes - before.large_bytes
 
 
 def _look(sight: Sight) -> Counter[Key]:

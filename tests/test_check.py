@@ -20,6 +20,7 @@ import pytest
 from harness.check import as_text
 from harness.errors import UsageError
 from harness.findings import Plan
+from harness.patience import Patience
 from harness.rounds import check
 from harness.target import load
 from harness.verdict_growth import Trend, judge_coarsely, judge_growth
@@ -583,6 +584,21 @@ def test_a_large_cache_that_fills_is_clean(room, module):
         assert check(functions(name), Plan()).verdict == "clean"
 
 
+def test_a_cache_that_fills_is_clean_on_a_machine_that_stood_still(module):
+    """The moment for which it is called on is one in which it could be called."""
+    source = """
+        import functools, itertools, time
+        NUMBERS = itertools.count()
+        @functools.lru_cache(maxsize=1000)
+        def row(number): return [number] * 10
+        def target():
+            number = next(NUMBERS)
+            if number == 310: time.sleep(0.5)
+            row(number)
+    """
+    assert check(module("still", textwrap.dedent(source))("target"), Plan(calls=25)).leaks == ()
+
+
 def test_timers_that_were_cancelled_are_forgotten_by_a_loop_that_turns(module):
     """A coroutine that never waits lets no loop turn; between two calls it does."""
     source = """
@@ -848,9 +864,12 @@ def test_a_full_disk_below_the_output_is_one_line(program):
 
 def test_nothing_of_the_child_is_left(program):
     """What the target started ends with the check: processes too."""
-    source = "import subprocess\ndef target(): subprocess.Popen(['sleep', '1234.5'])\n"
+    own = f"sleep 1234.{os.getpid()}"
+    source = f"import subprocess\ndef target(): subprocess.Popen({own.split()})\n"
     (program / "starts.py").write_text(source, encoding="utf-8")
     assert run_check("starts.py:target", "--calls", "10", cwd=program).returncode == 1
-    time.sleep(0.05)
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    assert "sleep 1234.5" not in listed
+
+    def listed():
+        return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+
+    assert Patience(10).until(lambda: own not in listed())  # killed, each ends when it has its turn
