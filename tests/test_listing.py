@@ -17,6 +17,8 @@ from harness.probes import fds
 from harness.stops import Stopped
 from labs.course import catalogue
 
+pytestmark = pytest.mark.usefixtures("collected")
+
 
 @pytest.fixture
 def tool(tmp_path, monkeypatch):
