@@ -57,7 +57,7 @@ class Started:
         """The process's number."""
         return self.process.pid
 
-    def see(self, pattern: str, timeout_s: float = 30) -> re.Match[str]:
+    def see(self, pattern: str, timeout_s: float = 60) -> re.Match[str]:
         """Wait until a line that it has written to stdout matches `pattern`; return the match."""
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
@@ -65,6 +65,10 @@ class Started:
                 return found
             time.sleep(0.01)
         raise AssertionError(f"no {pattern!r} within {timeout_s} s in {self._out} {self._err}")
+
+    def count(self, text: str) -> int:
+        """Count how often `text` is in what it has written to stdout so far."""
+        return "".join(self._out).count(text)
 
     def end(self, timeout_s: float = 60) -> Finished:
         """Wait for its end."""
@@ -142,7 +146,7 @@ class Place:
         except psutil.Error:
             return False
 
-    def leftovers(self, within_s: float = 5) -> list[str]:
+    def leftovers(self, within_s: float = 20) -> list[str]:
         """Return what is still there of the labs: directories and processes with their ports.
 
         What goes within `within_s` is not left over.
