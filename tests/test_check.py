@@ -21,8 +21,9 @@ from harness.check import as_text
 from harness.errors import UsageError
 from harness.findings import Plan
 from harness.patience import Patience
-from harness.rounds import check
+from harness.rounds import LAST_PAUSES_S, Sight, check
 from harness.target import load
+from harness.tracker import Tracker
 from harness.verdict_growth import Trend, judge_coarsely, judge_growth
 
 ROOT = Path(__file__).parents[1]
@@ -531,6 +532,31 @@ def test_what_a_collection_takes_back_is_clean_and_said(module):
     result = check(module("late", textwrap.dedent(source))("target"), Plan(calls=10))
     assert result.verdict == "clean"
     assert result.late["file"] > 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "at_once", "verdict"),
+    [
+        ("thread", 100, "clean"),
+        ("task", 100, "clean"),
+        ("thread", 20, "clean"),  # a few at each look, as on a busy machine
+        ("thread", 0, "leak"),
+        ("file", 100, "leak"),  # nobody closes it later
+    ],
+)
+def test_threads_and_tasks_have_all_their_time_to_end(kind, at_once, verdict, monkeypatch):
+    """Though at the first looks none of them has ended yet."""
+    alive = []
+
+    async def rest(pause_s):
+        if pause_s == LAST_PAUSES_S[-1]:
+            del alive[:at_once]
+
+    monkeypatch.setattr("harness.rounds._sleep", rest)
+    with Tracker() as tracker:
+        sight = Sight(tracker, {kind: lambda: len(alive)})
+        found = check(lambda: alive.append(1), Plan(calls=10, memory=False), sight)
+    assert found.verdict == verdict
 
 
 def test_memory_is_a_resource_of_its_own(module):
