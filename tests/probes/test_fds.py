@@ -179,6 +179,8 @@ def test_what_is_open_is_told_with_no_descriptor_left(tmp_path):
         with pytest.raises(OSError, match="Too many"):
             spare += iter(lambda: os.dup(0), None)
         assert dict(fds.targets())[file.fileno()] == str(path)
+    for number in spare:
+        os.close(number)
 
 
 def test_what_is_open_is_told_where_it_cannot_be_listed(tmp_path, monkeypatch):
