@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from .model import Run, View
+from .patience import Patience
 from .probes import fds
 
 TIMEOUT_S = 5.0
@@ -65,10 +66,10 @@ def _wait(pid: int, command: Sequence[str], timeout_s: float) -> None:
 
     lsof has a child for what may hang; both are in a process group of their own.
     """
-    deadline_s = time.monotonic() + timeout_s
+    patience = Patience(timeout_s)
     try:
         while os.waitpid(pid, os.WNOHANG) == (0, 0):
-            if time.monotonic() > deadline_s:
+            if not patience.lasts():
                 raise ToolError(f"{command[0]} did not answer within {timeout_s:g} s")
             time.sleep(POLL_S)
     except BaseException:

@@ -4,8 +4,8 @@ import ast
 import gc
 import linecache
 import tracemalloc
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -60,11 +60,10 @@ class MemoryTrace:
         }
         largest = sorted(sizes, key=lambda traceback: -sizes[traceback].count)[:MOST_LINES]
         gc.unfreeze()  # who holds what leaks may have been frozen
-        made = [list(islice(_objects(traceback), ASKED_AT_MOST)) for traceback in largest]
+        made = _objects([traceback[-1] for traceback in largest])
         tracemalloc.stop()  # the search for holders would be traced, which takes ten times as long
         return tuple(
-            _leak(traceback, sizes[traceback], objects)
-            for traceback, objects in zip(largest, made, strict=True)
+            _leak(traceback, sizes[traceback], made[traceback[-1]]) for traceback in largest
         )
 
     def _growth(self, traceback: tracemalloc.Traceback, calls: int) -> Growth | None:
@@ -113,20 +112,27 @@ def _names_round(line: int, node: ast.AST) -> Iterator[str]:
         yield from _names_round(line, child)
 
 
-def _objects(traceback: tracemalloc.Traceback) -> Iterator[object]:
-    """Yield what a line made: what the garbage collector knows, or else what such objects hold.
+def _objects(lines: Collection[tracemalloc.Frame]) -> Mapping[tracemalloc.Frame, list[object]]:
+    """Return what each line made: what the garbage collector knows, or else what such objects hold.
 
-    Bytes, and dictionaries of them, are known to it only by who holds them.
+    Bytes, and dictionaries of them, are known to it only by who holds them. All lines are looked
+    for at once: a look goes through all that the program has, which takes a busy machine seconds.
     """
-    line = traceback[-1]
-    known = [each for each in gc.get_objects() if _is_made_at(line, each)]
-    if known:
-        yield from known
-        return
-    for holder in gc.get_objects():
-        yield from (each for each in referents(holder) if _is_made_at(line, each))
+    known = _made_at(lines, gc.get_objects())
+    unknown = [line for line, objects in known.items() if not objects]
+    if not unknown:
+        return known
+    held = chain.from_iterable(map(referents, gc.get_objects()))
+    return {**known, **_made_at(unknown, held)}
 
 
-def _is_made_at(line: tracemalloc.Frame, each: object) -> bool:
-    made = tracemalloc.get_object_traceback(each)
-    return made is not None and made[-1] == line
+def _made_at(
+    lines: Collection[tracemalloc.Frame], objects: Iterable[object]
+) -> dict[tracemalloc.Frame, list[object]]:
+    """Sort objects by the line that made them, some of each line."""
+    found: dict[tracemalloc.Frame, list[object]] = {line: [] for line in lines}
+    for each in objects:
+        made = tracemalloc.get_object_traceback(each)
+        if made is not None and made[-1] in found and len(found[made[-1]]) < ASKED_AT_MOST:
+            found[made[-1]].append(each)
+    return found

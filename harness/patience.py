@@ -4,13 +4,16 @@ A program that hangs and one that is given no processor look alike by the clock.
 does not tell them apart, limits run by the clock alone.
 """
 
-import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from .probes.threads import starved_s
+
+if TYPE_CHECKING:
+    import asyncio
 
 TICK_S = 0.05
 """So often one looks at a limit; a machine that stood still in between costs no more than two."""
@@ -63,13 +66,17 @@ class Patience:
 
     async def until_async(self, condition: Callable[[], bool]) -> bool:
         """Do the same in an event loop."""
+        import asyncio
+
         while not condition() and self.lasts():  # noqa: ASYNC110 - nobody says when it does
             await asyncio.sleep(_POLL_S)
         return condition()
 
     @asynccontextmanager
-    async def timeout(self) -> AsyncIterator[asyncio.Timeout]:
+    async def timeout(self) -> "AsyncIterator[asyncio.Timeout]":
         """Limit the body of the `async with` as `asyncio.timeout` does."""
+        import asyncio
+
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(None) as limit:
 

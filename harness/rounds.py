@@ -12,13 +12,14 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UsageError
 from harness.findings import Leak, Plan, Result, Verdict
 from harness.limits import limited
 from harness.model import Opened, Reading
+from harness.patience import Patience
 from harness.probes.memory import Allocated, allocated
 from harness.tracker import Tracker
 from harness.verdict_growth import Growth, Trend, judge_coarsely, judge_growth
@@ -41,6 +42,8 @@ STANDARD_STREAMS = (0, 1, 2)
 ROUND_S = 0.05
 PAUSES_S = (0.002, 0.008)
 LAST_PAUSES_S = (0.01, 0.02, 0.04, 0.08)
+MORE_PAUSES = 10  # of the last length, for as long as each look finds fewer
+ENDING_BY_THEMSELVES = {"thread", "task"}
 COLLECTIONS = 2  # what a finalizer drops waits for the second
 TOO_LOW = "the limit on descriptors is too low for one call"
 NOBODY = "nobody: a plain number is closed only by os.close()"
@@ -218,13 +221,20 @@ class _Rounds:
         self._memory.append(allocated())
 
     async def _settle_last(self, sight: Sight) -> None:
-        """Give what still grows a longer time to close before it is called a leak."""
-        for pause_s in LAST_PAUSES_S:
-            if not self._keys(Trend.GROWING):
+        """Give what still grows a longer time to close before it is called a leak.
+
+        Threads and tasks have all of it: they end by themselves, each when it has its turn. For the
+        rest there is more time only while something closes.
+        """
+        more = repeat(LAST_PAUSES_S[-1], MORE_PAUSES)
+        for number, pause_s in enumerate(chain(LAST_PAUSES_S, more), 1):
+            growing = {kind for kind, _, _ in self._keys(Trend.GROWING)}
+            if not growing:
                 return
             await self._rest(pause_s)
             count = _look(sight)
-            if count == self._counts[-1]:
+            has_time = number < len(LAST_PAUSES_S) and growing & ENDING_BY_THEMSELVES
+            if count == self._counts[-1] and not has_time:
                 return
             self._counts[-1] = count
 
@@ -339,16 +349,19 @@ class _Rounds:
     async def _fill(self) -> None:
         """Call on for a moment: a cache takes as many calls to fill as it has room for.
 
-        A moment in which the machine stood still fills none.
+        On a machine that stands still meanwhile it would fill no further, and look like a leak.
         """
-        from harness.patience import Patience
-
         patience, before = Patience(FILL_S), allocated()
-        for _ in range(FILL_CALLS // self._calls):
-            more_bytes = allocated().large_bytes - before.large_bytes
-            if not patience.lasts() or more_bytes > FILL_BYTES:
+        for made in range(FILL_CALLS):
+            if made % self._calls == 0 and _more_bytes(before) > FILL_BYTES:
                 return
-            await self._calls_of(self._calls)
+            if not patience.lasts():
+                return
+            await self._calls_of(1)
+
+
+def _more_bytes(before: Allocated) -> int:
+    return allocated().large_bytes - before.large_bytes
 
 
 def _look(sight: Sight) -> Counter[Key]:

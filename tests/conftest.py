@@ -1,6 +1,7 @@
 """What the tests share: labs run as children, gold files, no skips in CI."""
 
 import fcntl
+import gc
 import json
 import os
 import re
@@ -56,6 +57,12 @@ def signals_as_before():
         signal.signal(number, handler)
     if sys.unraisablehook is stops._last_words:
         sys.unraisablehook = sys.__unraisablehook__
+
+
+@pytest.fixture
+def collected():
+    """Collect what other tests left in cycles: it must not close while this one counts."""
+    gc.collect()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Runs labs as users do, in processes of their own, and sees what they leave behind."""
 
 import os
+import random
 import re
 import socket
 import subprocess
@@ -74,6 +75,10 @@ class Started:
             time.sleep(0.01)
         within = f"within {timeout_s} s" if goes_on else "until its end"
         raise AssertionError(f"no {pattern!r} {within} in {self._out} {self._err}")
+
+    def count(self, text: str) -> int:
+        """Count how often `text` is in what it has written to stdout so far."""
+        return "".join(self._out).count(text)
 
     def end(self, timeout_s: float = 60) -> Finished:
         """Wait for its end."""
@@ -155,7 +160,7 @@ class Place:
         except psutil.Error:
             return False
 
-    def leftovers(self, within_s: float = 5) -> list[str]:
+    def leftovers(self, within_s: float = 20) -> list[str]:
         """Return what is still there of the labs: directories and processes with their ports.
 
         What goes within `within_s` in which it could is not left over.
@@ -205,13 +210,12 @@ def is_free(port: int) -> bool:
 
 
 def free_pair() -> int:
-    """Return a free port whose next one is free, too."""
+    """Return a free port whose next one is free, too.
+
+    It is below those that systems give to whoever connects: another test's client might have taken
+    it before it is listened on.
+    """
     while True:
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
+        port = random.randrange(20_000, 30_000, 2)
+        if is_free(port) and is_free(port + 1):
             return port

@@ -45,7 +45,7 @@ ALLOWED = {
     "console": {"model", "terminal"},
     "table": {"model", "console", "gauges", "terminal"},
     "jsonlines": {"model", "gauges", "terminal"},
-    "listing": {"model", "probes"},
+    "listing": {"model", "patience", "probes"},
     "cli": {"model", "errors", "command"},
 }
 

@@ -264,8 +264,15 @@ async def waiting_forever():
 
 
 async def found_aside(refs):
-    """Search from another thread, so that the task that asks waits meanwhile."""
-    return await asyncio.to_thread(lines_for, refs, paths=1)
+    """Search from another thread, once the task that asks waits."""
+    waits = threading.Event()
+    asyncio.get_running_loop().call_soon(waits.set)
+
+    def search():
+        waits.wait()
+        return lines_for(refs, paths=1)
+
+    return await asyncio.to_thread(search)
 
 
 async def found_at_once(refs):

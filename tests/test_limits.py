@@ -14,6 +14,8 @@ from harness.errors import UsageError
 from harness.probes import fds
 from harness.reserve import Reserve
 
+pytestmark = pytest.mark.usefixtures("collected")
+
 
 def in_child(code, soft=256, hard=1024):
     """Run code in a process with limits of its own; return what it prints."""

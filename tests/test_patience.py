@@ -66,9 +66,8 @@ def test_the_system_tells_how_long_a_thread_waited_for_a_processor():
     ]
     try:
         before_s, began_s = starved_s(), time.thread_time()
-        while time.thread_time() - began_s < 0.3:
-            pass
-        assert starved_s() - before_s > 0.03
+        while starved_s() - before_s <= 0.03:  # the others may take a while to begin
+            assert time.thread_time() - began_s < 5
     finally:
         for process in busy:
             process.kill()

@@ -232,6 +232,7 @@ def test_what_was_open_before_is_the_baseline():
         assert [each for each in tracker.open_resources() if each.target == HERE] == []
 
 
+@pytest.mark.usefixtures("collected")
 def test_a_reused_number_is_not_taken_for_the_old_one(tracker):
     """A number that a C extension gets after we closed it is not blamed on our line."""
     number = os.open(HERE, os.O_RDONLY)

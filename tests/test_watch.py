@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,36 +18,48 @@ import pytest
 from harness.clock import ManualClock
 from harness.errors import UsageError
 from harness.gauges import OPEN_FDS, THREADS
+from harness.patience import Patience
 from harness.probes import process
 from harness.probes.process import Figures, Listing
-from harness.watch import pid_of, short
+from harness.watch import found, parser, pid_of, short
+from harness.watch import watch as watch_by
 from harness.watching import Watcher, judge_all, judge_short
 from harness.watchview import Csv, inspection, line, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 LEAKER = """
 import sys, time
-per_s, lasts_s = float(sys.argv[1]), float(sys.argv[2])
+per_s = float(sys.argv[1])
 held, start = [], time.monotonic()
 print("ready", flush=True)
-while (passed := time.monotonic() - start) < lasts_s:
+while (passed := time.monotonic() - start) < 60:
     while len(held) < passed * per_s:
         held.append(open(sys.executable))
     time.sleep(0.005)
 """
+ASKED = """
+import sys
+held = []
+print("ready", flush=True)
+for line in sys.stdin:
+    held += [open(sys.executable) for _ in range(int(line))]
+    print(len(held), flush=True)
+"""
+"""Opens so many files more at each line that it is given."""
 WATCH = "import sys; from harness.watch import main; sys.exit(main())"
 
 
 @pytest.fixture
 def child(tmp_path):
-    """Start programs that leak so many files a second for so long; end them after the test."""
+    """Start programs that leak so many files a second; end them after the test."""
     started = []
 
-    def start(per_s, lasts_s=60, name="leaker.py"):
+    def start(per_s=0, name="leaker.py", text=LEAKER):
         script = tmp_path / name
-        script.write_text(LEAKER)
-        command = [sys.executable, str(script), str(per_s), str(lasts_s)]
-        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        script.write_text(text)
+        command = [sys.executable, str(script), str(per_s)]
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True))
         assert started[-1].stdout.readline() == "ready\n"
         return started[-1]
 
@@ -56,6 +67,7 @@ def child(tmp_path):
     for each in started:
         each.kill()
         each.wait()
+        each.stdin.close()
         each.stdout.close()
 
 
@@ -63,6 +75,29 @@ def watch(*arguments, code=WATCH):
     """Run the command in a process of its own, its output a pipe."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+class Paced(ManualClock):
+    """A clock that `leaker`, a real process, goes by: it opens so many files each second of it."""
+
+    def __init__(self, leaker, per_s=0):
+        super().__init__()
+        self.leaker, self.per_s, self.held = leaker, per_s, 0
+
+    def wait_until(self, due_s):
+        """Turn the clock, and have the files opened that are due by then."""
+        super().wait_until(due_s)
+        due = int(self.now_s() * self.per_s + 1e-6)
+        if due > self.held:
+            self.leaker.stdin.write(f"{due - self.held}\n")
+            self.leaker.stdin.flush()
+            self.held = int(self.leaker.stdout.readline())
+
+
+def watch_paced(leaker, *arguments, per_s=0):
+    """Watch a real process on a clock that never comes late; return the exit status."""
+    options = parser().parse_args([str(leaker.pid), *map(str, arguments)])
+    return watch_by(options, found(options.pid, None), Paced(leaker, per_s))
 
 
 class Canned:
@@ -299,45 +334,73 @@ def test_unknown_figures_are_empty_cells():
 
 
 def test_a_leak_is_found_in_a_real_process(child):
-    """50 files a second: status 1, a line per report, the evidence, the rate within a tenth."""
+    """50 files a second: status 1, a line per report, the evidence."""
     leaker = child(per_s=50)
     result = watch(leaker.pid, "--every", 0.1, "--until-leak")
     assert result.returncode == 1, result.stderr
     assert re.search(r"^\[START\] Open FDs: \d+  \|  Limit: \d+", result.stdout, re.M)
-    assert re.search(r"^\[AFTER 0\.[12]s\] Open FDs: \d+  \|  Limit", result.stdout, re.M)
+    assert re.search(r"^\[AFTER \d[\d.]*s\] Open FDs: \d+  \|  Limit", result.stdout, re.M)
     assert "WARNING: File descriptor leak detected!" in result.stdout
-    evidence = re.search(r"Open file descriptors: .* ([+\d.]+)/s\), growth in", result.stdout)
-    assert float(evidence[1]) == pytest.approx(50, rel=0.25)
+    evidence = re.search(
+        r"Open file descriptors: \+(\d+) over ([\d.]+)s \((\d+) to (\d+), \+([\d.]+)/s\), growth",
+        result.stdout,
+    )
+    grown, over_s, first, last, per_s = map(float, evidence.groups())
+    assert grown == last - first > 0
+    assert per_s == pytest.approx(grown / over_s, rel=0.02)
     assert "\x1b" not in result.stdout
+
+
+def test_a_leak_is_told_by_how_much_and_how_fast_it_grew(child, capsys):
+    """50 files a second, on a machine that is never late."""
+    assert watch_paced(child(text=ASKED), "--every", 0.1, "--until-leak", per_s=50) == 1
+    said = capsys.readouterr().out
+    start = int(re.search(r"^\[START\] Open FDs: (\d+)", said, re.M)[1])
+    assert f"\n[AFTER 0.1s] Open FDs: {start + 5}  |  Limit" in said
+    assert (
+        f"Open file descriptors: +35 over 0.7s ({start} to {start + 35}, +50/s), "
+        "growth in every one of the last 8 reports"
+    ) in said
 
 
 def test_a_process_that_holds_still_is_no_leak(child):
     """The time is over: status 0 and a summary."""
     result = watch(child(per_s=0).pid, "--every", 0.1, "--duration", 1.2, "--until-leak")
     assert result.returncode == 0
-    assert "The time is over, after 1.2s and 13 reports:" in result.stdout
+    assert "The time is over, after " in result.stdout
     assert "WARNING" not in result.stdout
 
 
-def test_a_short_duration_finds_a_blatant_leak(child):
+def test_a_report_is_made_at_each_interval(child, capsys):
+    """The first is made at once."""
+    assert watch_paced(child(text=ASKED), "--every", 0.1, "--duration", 1.2, "--until-leak") == 0
+    assert "The time is over, after 1.2s and 13 reports:" in capsys.readouterr().out
+
+
+def test_a_short_duration_finds_a_blatant_leak(child, capsys):
     """Also where there is no time for eight reports."""
-    result = watch(child(per_s=50).pid, "--every", 0.25, "--duration", 1, "--until-leak")
-    assert result.returncode == 1
-    assert "growth in every one of the last 4 reports" in result.stdout
+    options = "--every", 0.25, "--duration", 1, "--until-leak"
+    assert watch_paced(child(text=ASKED), *options, per_s=50) == 1
+    assert "growth in every one of the last 4 reports" in capsys.readouterr().out
 
 
 def test_a_process_that_ends_while_it_is_watched_is_said_to_have_ended(child):
     """A zombie, whose parent has not waited for it, has ended, too: status 0."""
-    leaker = child(per_s=0, lasts_s=2.5)
-    result = watch(leaker.pid, "--every", 0.2)
-    assert result.returncode == 0
-    assert f"Process {leaker.pid} has ended, after " in result.stdout
+    leaker = child(text=ASKED)
+    command = [sys.executable, "-c", WATCH, str(leaker.pid), "--every", "0.2"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as watcher:
+        head = watcher.stdout.readline() + watcher.stdout.readline()
+        leaker.stdin.close()  # it has nothing more to do
+        rest, _ = watcher.communicate(timeout=60)
+    assert "[START] Open FDs: " in head
+    assert watcher.returncode == 0
+    assert f"Process {leaker.pid} has ended, after " in rest
 
 
 def test_a_process_that_does_not_exist_is_one_line():
     """Status 2; what `ps` still shows as a zombie has ended."""
     ended = subprocess.Popen(["true"])
-    time.sleep(0.1)
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # and stays a zombie
     zombie = watch(ended.pid)
     ended.wait()
     missing = watch(ended.pid)
@@ -429,16 +492,18 @@ def test_help_tells_the_exit_statuses_and_examples():
         assert f"\n  {status}" in text
 
 
-def test_csv_rows_are_all_that_stdout_holds(child):
+def test_csv_rows_are_all_that_stdout_holds(child, capsys):
     """Numbers that add up; the summary goes to stderr."""
-    result = watch(child(per_s=50).pid, "--csv", "--every", 0.2, "--duration", 0.8)
-    rows = list(csv.DictReader(result.stdout.splitlines()))
+    options = "--csv", "--every", 0.2, "--duration", 0.8
+    assert watch_paced(child(text=ASKED), *options, per_s=50) == 0
+    out, err = capsys.readouterr()
+    rows = list(csv.DictReader(out.splitlines()))
     assert len(rows) == 5
     first = {name: float(cell) for name, cell in rows[0].items() if cell}
     kinds = ("file_fds", "device_fds", "pipe_fds", "socket_fds", "other_fds")
-    assert sum(first[kind] for kind in kinds) == pytest.approx(first["open_fds"], abs=2)
-    assert float(rows[-1]["open_fds"]) > first["open_fds"]
-    assert "The time is over" in result.stderr
+    assert sum(first[kind] for kind in kinds) == first["open_fds"]
+    assert float(rows[-1]["open_fds"]) == first["open_fds"] + 40
+    assert "The time is over" in err
 
 
 def test_sockets_are_told_by_state(tmp_path):
@@ -447,8 +512,9 @@ def test_sockets_are_told_by_state(tmp_path):
         client = socket.create_connection(server.getsockname())
         server.accept()[0].close()
         idle, left = socket.socket(), socket.socketpair()
-        time.sleep(0.05)
-        listing = process.Process(os.getpid()).listing()
+        here = process.Process(os.getpid())
+        assert Patience(10).until(lambda: "CLOSE_WAIT" in here.listing().states)
+        listing = here.listing()
         for each in (client, idle, *left):
             each.close()
     assert Counter(listing.states) >= Counter(

@@ -316,7 +316,7 @@ def wrong_with(scene: Scene, ending: Ending) -> list[str]:
         found.append(f"status 2 without its one line: {run.err[-300:]!r}")
     if run.status != -9 and "--json" in scene.arguments and not _is_json(run.lines):
         found.append(f"its last line is not whole: {run.lines[-1][-100:]!r}")
-    left = [each for each in scene.here.leftovers() if not _may_stay(each, ending)]
+    left = [each for each in scene.here.leftovers(within_s=5) if not _may_stay(each, ending)]
     return [*found, *(f"left {each}" for each in left)]
 
 

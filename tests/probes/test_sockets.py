@@ -10,13 +10,27 @@ from harness.probes import sockets
 
 @pytest.fixture
 def listener():
-    """A listening socket on a free port, to which no connection of another test lingers."""
+    """A listening socket on a free port, to which no connection of another test lingers.
+
+    The port beside it is taken: no other test connects from there, which would look, at the other
+    end of that connection, like one to this port.
+    """
     lingering = {each.raddr.port for each in psutil.net_connections("tcp4") if each.raddr}
     while True:
-        with socket.create_server(("127.0.0.1", 0)) as made:
-            if made.getsockname()[1] not in lingering:
+        with socket.create_server(("127.0.0.1", 0)) as made, socket.socket() as beside:
+            port = made.getsockname()[1]
+            if port not in lingering and bound(beside, port ^ 1):
                 yield made
                 return
+
+
+def bound(end, port):
+    """Give a socket a port that nobody else has; return whether there is none who has it."""
+    try:
+        end.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def test_each_client_is_counted(listener):
