@@ -68,7 +68,7 @@ def command(data: bytes) -> None:
         status = cli.main(["top", "given"], out)
     assert (status, bool(out.getvalue())) == (0, True) or status == 2
     assert status == 0 or (
-        said.getvalue().startswith("error: ") and said.getvalue().count("\n") == 1
+        said.getvalue().startswith("harness pprof: error: ") and said.getvalue().count("\n") == 1
     )
 
 
