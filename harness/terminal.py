@@ -1,11 +1,12 @@
 """Writing to a person's terminal, a pipe or a file, whatever characters it can carry."""
 
+import errno
 import os
 import shutil
 import textwrap
 from typing import TextIO
 
-from .errors import without_room
+from .errors import UsageError, without_room
 
 IN_ASCII = {
     "⚠️  ": "[!] ",
@@ -50,12 +51,16 @@ def write(stream: TextIO, text: str) -> None:
     """Write `text` at once.
 
     Raises:
-        UsageError: the file that it goes to takes no more.
+        UsageError: the file that it goes to takes no more, or is open for reading only.
     """
     try:
         stream.write(text)
         stream.flush()
     except OSError as error:
+        if error.errno == errno.EBADF:
+            raise UsageError(
+                "cannot write the output: it goes to what can only be read; send it elsewhere"
+            ) from error
         if no_room := without_room(error):
             raise no_room from error
         raise

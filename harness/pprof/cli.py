@@ -17,6 +17,7 @@ from harness.pprof import report
 from harness.pprof.flame import svg
 from harness.pprof.profile import Profile, ProfileError, difference
 from harness.pprof.proto import decode
+from harness.terminal import write
 
 PROGRAM = "python -m harness pprof"
 _PATIENCE_S = 60.0
@@ -101,8 +102,7 @@ def _chosen(profile: Profile, name: str | None) -> Profile:
 def _write(text: str, output: Path | None, out: TextIO) -> None:
     if output is None:
         encoding = out.encoding or "utf-8"
-        out.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        out.flush()
+        write(out, text.encode(encoding, "backslashreplace").decode(encoding))
         return
     try:
         output.write_text(text, encoding="utf-8")

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from running import ROOT, Place, free_pair
 
+from harness.pprof.profile import Profile, ValueType
+from harness.pprof.proto import encode
+
 HARD = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 NONSENSE = [
     ("--rate 0", "0 is not a number from 0.1 to 10000"),
@@ -173,6 +176,33 @@ def test_an_output_without_room_is_told(style, place):
         "labs.file_leak: error: cannot write the output: No space left on device; "
     )
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("labs.file_leak", "--leaky --port=0 --duration=0.3"),
+        ("labs", "list"),
+        ("harness", "watch PID --duration=0.1"),
+        ("harness", "pprof top PROFILE"),
+    ],
+)
+def test_an_output_that_can_only_be_read_is_told(module, arguments, place, tmp_path):
+    """In one line, whichever command it is."""
+    profile = tmp_path / "nothing.pprof"
+    counts = ValueType("goroutine", "count")
+    profile.write_bytes(encode(Profile((counts,), (), counts)))
+    words = arguments.replace("PID", str(os.getpid())).replace("PROFILE", str(profile)).split()
+    with Path(os.devnull).open() as read_only:
+        done = subprocess.run(
+            place.command(*words, module=module),
+            cwd=ROOT, env=place.environment(), stdout=read_only, stderr=subprocess.PIPE,
+            encoding="utf-8", timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 2
+    said = "error: cannot write the output: it goes to what can only be read; send it elsewhere\n"
+    assert done.stderr.endswith(said)
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
