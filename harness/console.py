@@ -110,7 +110,8 @@ def undecided_lines(event: Ended) -> Iterator[str]:
     """Yield why a run that came to its end has no verdict: its table says `n/a`."""
     run, verdict = event.run, event.run.verdict
     if verdict and verdict.leaking is None and not event.interrupted and not run.exhaustion:
-        yield f"No verdict: {verdict.evidence}; a leak grows in three reports or more"
+        yield f"No verdict: {verdict.evidence};"
+        yield "    a leak grows in three reports or more"
 
 
 def end_lines(lab: Lab, event: Ended) -> Iterator[str]:

@@ -203,9 +203,14 @@ def test_a_line_that_is_not_ours_is_refused(line):
 
 
 def test_a_run_that_ends_undecided_says_why():
-    """Its table has `n/a` for the risk; one that was interrupted or ran out has its own words."""
+    """Its table has `n/a` for the risk; one that was interrupted or ran out has its own words.
+
+    Each line fits a terminal of 80 columns.
+    """
     short = run("leaky", 2)
     said = "No verdict: "
     assert said in shown(events(short))
+    assert "\n    a leak grows in three reports or more\n" in shown(events(short))
+    assert max(map(len, shown(events(short)).splitlines())) <= 80
     assert said not in shown(events(short, interrupted=True))
     assert said not in shown(events(run("leaky")))
